@@ -1,0 +1,129 @@
+"""An arm: a strategy on an encoder with its search range, and the small search that finds its best settings."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from math import ceil, isfinite
+from typing import Any
+
+from unfreeze.compare.material import Material
+from unfreeze.compare.trials import Trial
+from unfreeze.encoders.head_settings import HeadSettings
+from unfreeze.engine.settings import TrainingSettings
+from unfreeze.errors import SettingsError, UnknownName
+from unfreeze.strategies import STRATEGIES, Strategy, spelling_of, strategy_named
+
+TUNABLE = tuple(f.name for f in fields(TrainingSettings) if f.name not in {"seed", "stop_after"})
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A strategy with what is tried for it.
+
+    Attributes:
+        name: as a user spells it.
+        strategy: what it does.
+        heads: heads to choose among, the standard one first.
+        rates: learning rates to choose among, the most likely one first; one that is not used where nothing learns.
+        base: the settings that are not searched.
+    """
+
+    name: str
+    strategy: Strategy
+    heads: tuple[HeadSettings, ...]
+    rates: tuple[float, ...]
+    base: TrainingSettings
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything learns by gradient."""
+        return self.strategy.search.learning_rate is not None
+
+    @property
+    def tuning_trials(self) -> int:
+        """How many trials the search takes."""
+        return len(self.rates) + len(self.heads) - 1
+
+    def trial(self, head: HeadSettings, rate: float, *, seed: int, fold: int | None) -> Trial:
+        """One trial of this arm."""
+        return Trial(self.name, head, replace(self.base, learning_rate=rate, seed=seed), fold)
+
+    def starved(self, chosen: Trial, steps_per_epoch: int) -> str | None:
+        """Why this arm was not at its best, None if it was."""
+        search = self.strategy.search
+        if search.learning_rate is None or search.floor:
+            return None
+        rate, steps = chosen.settings.learning_rate, chosen.settings.num_train_epochs * steps_per_epoch
+        if len(self.rates) > 2 and rate in (min(self.rates), max(self.rates)):
+            return f"its best learning rate, {rate:g}, lies at the edge of the range that was tried"
+        if steps < search.min_steps:
+            return f"{steps} training steps are fewer than the {search.min_steps} it needs"
+        return None
+
+
+def make_arms(
+    names: Sequence[str] | None, material: Material, *, tuning: int, overrides: Mapping[str, Any], seed: int
+) -> list[Arm]:
+    """The arms of a comparison, in order of priority.
+
+    Every arm gets the same number of tuning trials: one that has more heads to choose among tries fewer learning rates. A
+    floor is tried once.
+
+    Args:
+        names: strategies as the user spells them; None for all.
+        material: for the task's heads and the number of training rows.
+        tuning: learning rates for an arm with the usual heads.
+        overrides: training settings that the user fixed for all arms.
+        seed: of the first run.
+
+    Raises:
+        UnknownName: a strategy, or a setting, that does not exist.
+        SettingsError: a strategy is named twice.
+    """
+    unknown = [key for key in overrides if key not in TUNABLE]
+    if unknown:
+        raise UnknownName("training setting", unknown[0], TUNABLE)
+    chosen = [strategy_named(name) for name in (names if names is not None else STRATEGIES)]
+    spelled = [spelling_of(strategy) for strategy in chosen]
+    if len(set(spelled)) < len(spelled):
+        raise SettingsError(f"a strategy is named twice: {', '.join(spelled)}")
+    chosen.sort(key=lambda strategy: (strategy.search.floor, strategy.search.priority))
+    steps = TrainingSettings().steps_per_epoch(len(material.places(material.splits.folds[0].train)))
+    trials = tuning + len(material.task.heads(reads_layers=False)) - 1
+    return [_arm(strategy, material, trials, overrides, steps, seed) for strategy in chosen]
+
+
+def _arm(
+    strategy: Strategy, material: Material, trials: int, overrides: Mapping[str, Any], steps: int, seed: int
+) -> Arm:
+    search = strategy.search
+    heads = material.task.heads(reads_layers=search.reads_layers)
+    learns = search.learning_rate is not None
+    if search.floor and learns:
+        heads = heads[:1]
+    epochs = max(search.num_train_epochs, ceil(search.min_steps / steps), 1)
+    rates = search.rates(1 if search.floor else max(1, trials - len(heads) + 1)) if learns else (1.0,)
+    if "learning_rate" in overrides and learns:
+        rates = (float(overrides["learning_rate"]),)
+    base = TrainingSettings(**({"num_train_epochs": epochs} | dict(overrides) | {"learning_rate": rates[0], "seed": seed}))
+    return Arm(spelling_of(strategy), strategy, heads, rates, base)
+
+
+def search_order(arm: Arm, scores: Mapping[Trial, float], *, seed: int, fold: int) -> Iterator[Trial]:
+    """The trials of an arm's search: every head at the first rate, then every other rate with the best head.
+
+    Args:
+        arm: what is searched.
+        scores: the scores of trials already given out, filled by the caller before it asks for the next.
+        seed: of all its trials.
+        fold: of all its trials.
+    """
+    for head in arm.heads:
+        yield arm.trial(head, arm.rates[0], seed=seed, fold=fold)
+    best = best_trial(scores)
+    for rate in arm.rates[1:]:
+        yield arm.trial(best.head, rate, seed=seed, fold=fold)
+
+
+def best_trial(scores: Mapping[Trial, float]) -> Trial:
+    """The trial with the highest score; among equals the one tried first, so the standard head wins a tie."""
+    return max(scores, key=lambda trial: scores[trial] if isfinite(scores[trial]) else -1.0)

@@ -1,0 +1,192 @@
+"""What a comparison costs before it is run, and what to leave out where the budget is short.
+
+Arms are dropped first, then seeds, then folds, never steps: an arm that is not trained to its end says nothing.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+from unfreeze.compare.arms import Arm
+from unfreeze.compare.material import Material
+from unfreeze.compare.trials import planned
+from unfreeze.encoders.head_settings import HeadSettings
+from unfreeze.encoders.outline import Outline
+from unfreeze.engine.prediction import logits_of
+from unfreeze.engine.runtime import Runtime
+from unfreeze.engine.training import Run, TrainingData
+from unfreeze.errors import SettingsError
+from unfreeze.plan import one_stage
+
+STARTING = 1.5
+"""Seconds to build a model and write a trial's record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Measured on this machine with this encoder.
+
+    Attributes:
+        forward: seconds a token to run the whole encoder.
+        step: seconds a token of a training step in which everything learns.
+        outline: the parts of the model measured.
+    """
+
+    forward: float
+    step: float
+    outline: Outline
+
+
+def measure_speed(material: Material, arm: Arm, runtime: Runtime) -> Speed:
+    """Time a few steps of training everything, and a few batches of prediction, on rows of the user's.
+
+    Args:
+        material: its training rows are used.
+        arm: any; only its settings are read.
+        runtime: how to compute.
+    """
+    trial = arm.trial(HeadSettings(), arm.rates[0], seed=arm.base.seed, fold=0)
+    model, outline, _ = planned(material, trial, runtime)
+    places = material.places(material.splits.folds[0].train)[: 4 * arm.base.per_device_train_batch_size]
+    data = TrainingData(material.features, places, (), lambda _: 0.0)
+    settings = replace(trial.settings, learning_rate=1e-6, num_train_epochs=1)
+    Run(model, outline, plan=one_stage(outline.names), settings=settings, data=data, runtime=runtime).run()
+    begun = time.perf_counter()
+    Run(model, outline, plan=one_stage(outline.names), settings=settings, data=data, runtime=runtime).run()
+    tokens = sum(material.features[place].length for place in places)
+    step = (time.perf_counter() - begun) / tokens
+    begun = time.perf_counter()
+    logits_of(model, [material.features[place] for place in places], runtime)
+    return Speed((time.perf_counter() - begun) / tokens, step, outline)
+
+
+def price_of_trial(arm: Arm, material: Material, speed: Speed) -> float:
+    """Seconds one trial of an arm takes at the most, early stopping left out.
+
+    What lies below the frozen depth is computed once for all trials (see ``price_of_prefix``), so an epoch pays for the
+    layers above it only.
+    """
+    if not arm.learns:
+        return STARTING + speed.forward * _tokens(material, material.splits.folds[0].train)
+    fold = material.splits.folds[0]
+    plan, depth = arm.strategy.plan(speed.outline), speed.outline.depth
+    starts = [stage.start for stage in plan.stages] + [1.0]
+    work = 0.02
+    for stage, start, end in zip(plan.stages, starts, starts[1:], strict=True):
+        work += (end - start) * (depth - speed.outline.frozen_depth(stage.trainable)) / depth
+    learned = speed.step * work * _tokens(material, fold.train)
+    validated = speed.forward * work * _tokens(material, fold.validation)
+    tested = speed.forward * work * _tokens(material, material.splits.test)
+    return STARTING + arm.base.num_train_epochs * (learned + validated) + tested
+
+
+def price_of_prefix(material: Material, speed: Speed) -> float:
+    """Seconds to compute the hidden states that frozen prefixes share, once."""
+    return speed.forward * sum(feature.length for feature in material.features)
+
+
+def _tokens(material: Material, examples: Sequence[int]) -> int:
+    return sum(material.features[place].length for place in material.places(examples))
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How much of a comparison is run.
+
+    Attributes:
+        arms: names of the arms that are run.
+        seeds: runs of each fold.
+        folds: folds that are run.
+    """
+
+    arms: tuple[str, ...]
+    seeds: int
+    folds: int
+
+
+def price_of(shape: Shape, arms: Sequence[Arm], trial_prices: Mapping[str, float], prefix: float) -> float:
+    """Seconds of a whole comparison: searches, runs, and the chosen arm trained once more on all rows."""
+    total, dearest = prefix, 0.0
+    for arm in arms:
+        if arm.name not in shape.arms:
+            continue
+        seeds = 1 if arm.strategy.search.floor else shape.seeds
+        trials = arm.tuning_trials + seeds * shape.folds - 1
+        total += trials * trial_prices[arm.name]
+        if not arm.strategy.search.floor:
+            dearest = max(dearest, trial_prices[arm.name] * (1 + 1 / max(1, shape.folds)))
+    return total + dearest
+
+
+def fit_into(
+    budget: float, arms: Sequence[Arm], trial_prices: Mapping[str, float], *, prefix: float, most: Shape
+) -> Shape:
+    """The largest comparison that fits a budget.
+
+    The most arms that fit with all seeds; among equally many those of the highest priority; then fewer seeds, then fewer
+    folds. Floors are dropped before arms.
+
+    Args:
+        budget: seconds.
+        arms: all arms.
+        trial_prices: seconds of one trial, by arm.
+        prefix: seconds of what is shared.
+        most: the comparison that was asked for.
+
+    Raises:
+        SettingsError: not even two arms fit; says which budget would do.
+    """
+    rivals = [arm.name for arm in arms if not arm.strategy.search.floor]
+    floors = sorted((arm.name for arm in arms if arm.strategy.search.floor), key=lambda name: trial_prices[name])
+    least = min(2, len(rivals))
+    sizes = [(seeds, most.folds) for seeds in range(most.seeds, 0, -1)]
+    sizes += [(1, folds) for folds in range(most.folds - 1, 0, -1)]
+    for seeds, folds in sizes:
+        for number in range(len(rivals), least - 1, -1):
+            for kept in combinations(rivals, number):
+                for some in range(len(floors), -1, -1):
+                    shape = Shape((*kept, *floors[:some]), seeds, folds)
+                    if price_of(shape, arms, trial_prices, prefix) <= budget:
+                        return shape
+    pairs = [Shape(pair, 1, 1) for pair in combinations(rivals, least)]
+    needed = min(price_of(shape, arms, trial_prices, prefix) for shape in pairs)
+    raise SettingsError(
+        f"a budget of {spelled(budget)} is too short for {'two ways' if least == 2 else 'one way'} of fine-tuning on these "
+        f"rows; --budget {ceil_minutes(needed)} would do for the cheapest, "
+        f"{ceil_minutes(price_of(most, arms, trial_prices, prefix))} for all"
+    )
+
+
+def ceil_minutes(seconds: float) -> str:
+    """Seconds as a budget that surely holds them, such as "12m"."""
+    return f"{int(seconds * 1.1 // 60) + 1}m"
+
+
+def spelled(seconds: float) -> str:
+    """Seconds as people say them: "45 s", "12 min", "1 h 5 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def plan_as_dict(shape: Shape, arms: Sequence[Arm], trial_prices: Mapping[str, float], prefix: float) -> dict[str, Any]:
+    """The plan with its price, for the ledger and the report."""
+    rows = []
+    for arm in arms:
+        one = Shape((arm.name,), shape.seeds, shape.folds)
+        kept = arm.name in shape.arms
+        rows.append(
+            {
+                "name": arm.name,
+                "price_seconds": price_of(one, arms, trial_prices, 0.0),
+                "trial_seconds": trial_prices[arm.name],
+                "tuning_trials": arm.tuning_trials,
+                "kept": kept,
+                "reason": "" if kept else "does not fit the budget",
+            }
+        )
+    total = price_of(shape, arms, trial_prices, prefix)
+    return {"total_seconds": total, "prefix_seconds": prefix, "seeds": shape.seeds, "folds": shape.folds, "arms": rows}

@@ -1,0 +1,132 @@
+"""Arms and floors as rows of the record: what the report, the table and the verdict read."""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from unfreeze.compare.arms import Arm
+from unfreeze.compare.comparing import ArmOutcome, Floor
+from unfreeze.compare.intervals import bootstrap_interval
+from unfreeze.compare.statistics import RunScores, selection_score
+from unfreeze.tasks import Task
+
+NUMBERS = {"scratch": 1, "head-only": 2, "full": 3, "gradual": 5}
+"""The way's number in the exam question that the demo answers (the fourth, masking entities, is yet to come)."""
+
+
+def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int, groups: Sequence[str] | None) -> dict[str, Any]:
+    """An arm that was run, as a row of the record."""
+    arm, chosen, runs = outcome.arm, outcome.chosen, outcome.runs
+    records = list(outcome.records.values())
+    if chosen is None or runs is None or outcome.failed:
+        return absent_row(arm, "failed", outcome.failed or "it was not run")
+    settings = {
+        "learning_rate": chosen.settings.learning_rate if arm.learns else None,
+        "pooling": chosen.head.pooling,
+        "layers": chosen.head.layers,
+        "num_train_epochs": chosen.settings.num_train_epochs if arm.learns else 0,
+        "per_device_train_batch_size": chosen.settings.per_device_train_batch_size,
+        "weight_decay": chosen.settings.weight_decay,
+        "warmup_steps": chosen.settings.warmup_steps,
+    }
+    return {
+        **_described(arm),
+        **_scored(runs, task, groups),
+        "state": "done",
+        "reason": "",
+        "starved": arm.starved(chosen, steps_per_epoch),
+        "settings": settings,
+        "test": _tested([r["scores"]["test"][task.metric] for r in records if "test" in r["scores"]]),
+        "train_seconds": float(np.mean([r["train_seconds"] for r in records])),
+        "total_seconds": float(sum(r["seconds"] for r in records)),
+        "trainable_parameters": records[0]["trainable_parameters"],
+        "stored_bytes": records[0]["stored_bytes"],
+        "predict_seconds_per_1000": 1000 * float(np.median([r["predict_seconds_per_example"] for r in records])),
+        "tuning": [
+            {
+                "learning_rate": t.settings.learning_rate if arm.learns else None,
+                "pooling": t.head.pooling,
+                "layers": t.head.layers,
+                "score": score if np.isfinite(score) else None,
+            }
+            for t, score in outcome.tuning.items()
+        ],
+        "curves": [{"seed": s, "fold": f, "points": r["curve"]} for (s, f), r in outcome.records.items() if r["curve"]],
+        "collapsed_runs": sum(r["scores"].get("validation", {}).get("collapsed", False) for r in records),
+        "diverged_runs": sum(r["state"] == "diverged" for r in records),
+        "runs": len(records),
+    }
+
+
+def floor_row(floor: Floor, task: Task, groups: Sequence[str] | None) -> dict[str, Any]:
+    """A rival that needs no encoder, as a row of the record."""
+    test = None if floor.test is None else _tested([float(task.score(floor.test.sum(0)))])
+    empty = dict.fromkeys(("settings", "trainable_parameters", "stored_bytes", "predict_seconds_per_1000", "starved"))
+    return {
+        **empty,
+        "name": floor.name,
+        "number": None,
+        "summary": "Needs no encoder.",
+        "source": "",
+        "floor": True,
+        "state": "done",
+        "reason": "",
+        **_scored(floor.runs, task, groups),
+        "test": test,
+        "train_seconds": floor.seconds,
+        "total_seconds": floor.seconds,
+        "tuning": [],
+        "curves": [],
+        "collapsed_runs": 0,
+        "diverged_runs": 0,
+        "runs": floor.runs.scores.size,
+    }
+
+
+def absent_row(arm: Arm, state: str, reason: str) -> dict[str, Any]:
+    """An arm without a result: "dropped" by the budget, or "failed"."""
+    empty = ("settings", "score", "interval", "test", "train_seconds", "total_seconds", "predict_seconds_per_1000")
+    more = ("trainable_parameters", "stored_bytes", "starved")
+    lists: dict[str, Any] = {"scores": [], "details": {}, "tuning": [], "curves": []}
+    none = dict.fromkeys((*empty, *more))
+    zeros = {"collapsed_runs": 0, "diverged_runs": 0, "runs": 0, "interval_basis": ""}
+    return {**none, **lists, **zeros, **_described(arm), "state": state, "reason": reason}
+
+
+def _described(arm: Arm) -> dict[str, Any]:
+    """What the strategy's own file says of it."""
+    doc = sys.modules[type(arm.strategy).__module__].__doc__ or ""
+    summary, _, rest = doc.strip().partition("\n")
+    source = re.search(r"Source: (.*?)(?:\n\n|\Z)", rest, re.DOTALL)
+    return {
+        "name": arm.name,
+        "number": NUMBERS.get(arm.strategy.name),
+        "summary": summary,
+        "source": " ".join(source.group(1).split()) if source else "",
+        "floor": arm.strategy.search.floor,
+    }
+
+
+def _scored(runs: RunScores, task: Task, groups: Sequence[str] | None) -> dict[str, Any]:
+    score: Callable[[Any], Any] = task.score
+    finite = runs.counts[np.isfinite(runs.counts).all(axis=(1, 2))]
+    means = np.nanmean(runs.counts, axis=0) if not len(finite) else finite.mean(axis=0)
+    interval = bootstrap_interval(np.nan_to_num(means), score, clusters=groups)
+    return {
+        "score": _or_none(selection_score(runs, score)),
+        "interval": [interval.low, interval.high],
+        "interval_basis": interval.basis,
+        "scores": [[_or_none(value) for value in row] for row in runs.scores.tolist()],
+        "details": task.details(np.nan_to_num(means).sum(axis=0)),
+    }
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _tested(scores: Sequence[float]) -> dict[str, Any] | None:
+    return {"mean": float(np.mean(scores)), "runs": list(scores)} if scores else None

@@ -1,0 +1,216 @@
+"""One trial: an encoder, a strategy, its settings, a seed, a fold."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from torch import nn
+
+from unfreeze.compare.material import Material
+from unfreeze.encoders.building import build_model
+from unfreeze.encoders.head_settings import HeadSettings
+from unfreeze.encoders.outline import Outline
+from unfreeze.encoders.reading_outline import read_outline
+from unfreeze.engine.checkpoints import Checkpoints
+from unfreeze.engine.class_means import fit_class_means
+from unfreeze.engine.prediction import logits_of
+from unfreeze.engine.prefix import Start
+from unfreeze.engine.runtime import Runtime
+from unfreeze.engine.settings import TrainingSettings
+from unfreeze.engine.training import Run, State, TrainingData, Watch
+from unfreeze.files import publish_folder, write_json
+from unfreeze.plan import Plan
+from unfreeze.strategies import strategy_named
+
+RESULT, OUTPUTS = "result.json", "outputs.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One trial; equal trials give equal results.
+
+    Attributes:
+        strategy: as a user spells it.
+        head: what the head reads.
+        settings: how it is trained, the seed among them.
+        fold: number of the fold; None for all rows that are not test, as for the model handed over.
+    """
+
+    strategy: str
+    head: HeadSettings
+    settings: TrainingSettings
+    fold: int | None
+
+    @property
+    def key(self) -> str:
+        """A folder name: readable, and unique among the trials of a comparison."""
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
+        name = "".join(c if c.isalnum() or c == "-" else "-" for c in self.strategy)
+        fold = "final" if self.fold is None else f"fold{self.fold}"
+        return f"{name}-seed{self.settings.seed}-{fold}-{digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained model with what is known of its training."""
+
+    model: nn.Module
+    outline: Outline
+    plan: Plan
+    state: State
+
+
+def train(material: Material, trial: Trial, runtime: Runtime, *, folder: Path | None, watch: Watch) -> Trained:
+    """Build and train a trial's model.
+
+    Args:
+        material: what all trials share.
+        trial: which one.
+        runtime: how to compute.
+        folder: where its checkpoints go; None to keep none.
+        watch: how it reports.
+
+    Raises:
+        Interrupted: ``watch`` said so.
+    """
+    model, outline, plan = planned(material, trial, runtime)
+    fold = material.fold(trial.fold)
+    started = time.perf_counter()
+    if plan.head_fit == "class-means":
+        fit_class_means(model, outline, [material.features[p] for p in material.places(fold.train)], runtime)
+        return Trained(model, outline, plan, State(seconds=time.perf_counter() - started))
+    data = TrainingData(
+        material.features,
+        material.places(fold.train),
+        material.places(fold.validation),
+        lambda logits: _score(material, fold.validation, logits),
+    )
+    run = Run(
+        model,
+        outline,
+        plan=plan,
+        settings=trial.settings,
+        data=data,
+        runtime=runtime,
+        memory=material.memory,
+        checkpoints=Checkpoints(folder, _fingerprint(material, trial, runtime)) if folder else None,
+    )
+    return Trained(model, outline, plan, run.run(watch))
+
+
+def planned(material: Material, trial: Trial, runtime: Runtime) -> tuple[nn.Module, Outline, Plan]:
+    """A trial's model before training, its outline, and the plan for it."""
+    strategy = strategy_named(trial.strategy)
+    build = {"kind": material.task.kind, "labels": material.task.labels, "seed": trial.settings.seed}
+    model = build_model(material.encoder, trial.head, weights="pretrained", **build)  # type: ignore[arg-type]
+    outline = read_outline(model)
+    plan = strategy.plan(outline)
+    if plan.encoder_weights == "random":
+        model = build_model(material.encoder, trial.head, weights="random", **build)  # type: ignore[arg-type]
+    return model.to(runtime.device), outline, plan
+
+
+def run_trial(material: Material, trial: Trial, runtime: Runtime, *, folder: Path, watch: Watch) -> dict[str, Any]:
+    """Train and score a trial, and put its record into the ledger; a record that is there already is read back.
+
+    Returns:
+        The record: see ``record_of``. Its folder also holds, for each split, the counts that scores are summed from.
+    """
+    started, cpu = time.perf_counter(), time.process_time()
+    trained = train(material, trial, runtime, folder=folder, watch=watch)
+    fold, seconds = material.fold(trial.fold), {}
+    outputs: dict[str, np.ndarray] = {}
+    scores: dict[str, Any] = {}
+    for split, examples in (("validation", fold.validation), ("test", material.splits.test)):
+        if not examples:
+            continue
+        begun = time.perf_counter()
+        logits = predict(material, trained, examples, runtime)
+        seconds[split] = (time.perf_counter() - begun) / len(examples)
+        predictions = material.predictions(examples, logits)
+        counts = material.task.counts([material.examples[i] for i in examples], predictions)
+        outputs[f"{split}/examples"] = np.asarray(examples, dtype=np.int64)
+        outputs[f"{split}/counts"] = counts
+        scores[split] = material.task.details(counts.sum(0)) | {"collapsed": _collapsed(predictions)}
+    record = record_of(trial, trained, scores) | {
+        "train_seconds": trained.state.seconds,
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu,
+        "predict_seconds_per_example": max(seconds.values(), default=0.0),
+        "runtime": asdict(runtime),
+    }
+
+    def fill(into: Path) -> None:
+        save_file(outputs, into / OUTPUTS)
+        write_json(into / RESULT, record)
+
+    publish_folder(folder, fill)
+    return record
+
+
+def record_of(trial: Trial, trained: Trained, scores: dict[str, Any]) -> dict[str, Any]:
+    """What the ledger keeps of a trial, beside its timings: the same for the same trial, however often it is run."""
+    outline, plan, state = trained.outline, trained.plan, trained.state
+    ever = plan.ever_trainable
+    return {
+        "trial": asdict(trial),
+        "state": "diverged" if state.diverged else "done",
+        "diverged": state.diverged,
+        "scores": scores,
+        "best_epoch": state.best_epoch,
+        "epochs": state.epoch,
+        "steps": state.curve[-1]["step"] if state.curve else 0,
+        "curve": state.curve,
+        "trainable_parameters": outline.size(ever),
+        "parameters": outline.size(outline.names),
+        "stored_bytes": 4 * (outline.size(ever) or outline.size(outline.head)),
+        "weights_sha256": weights_digest(trained.model),
+    }
+
+
+def predict(material: Material, trained: Trained, examples: Sequence[int], runtime: Runtime) -> list[np.ndarray]:
+    """Logits of the examples' features, in the order of ``Material.places``; from remembered states where they serve."""
+    places = material.places(examples)
+    depth = trained.outline.frozen_depth(trained.plan.ever_trainable)
+    pretrained = trained.plan.encoder_weights == "pretrained"
+    start = None
+    if pretrained and material.memory.serves(trained.model, trained.outline, depth, runtime):
+        start = Start(material.memory, trained.outline, depth, places)
+    return logits_of(trained.model, [material.features[place] for place in places], runtime, start=start)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 over all weights of a model, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _score(material: Material, examples: Sequence[int], logits: list[np.ndarray]) -> float:
+    return float(material.task.score(material.counts_of(examples, logits).sum(0)))
+
+
+def _collapsed(predictions: Sequence[Any]) -> bool:
+    """Whether a model says the same of everything."""
+    first = predictions[0].value
+    if isinstance(first, str):
+        return all(prediction.value == first for prediction in predictions)
+    return all(tag == "O" for prediction in predictions for tag in prediction.value)
+
+
+def _fingerprint(material: Material, trial: Trial, runtime: Runtime) -> dict[str, Any]:
+    """All that must be equal for a checkpoint to be gone on from bit for bit."""
+    import safetensors
+    import transformers
+
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__, "safetensors": safetensors.__version__}
+    return {"trial": trial.key, "data": material.digest, "runtime": asdict(runtime), "versions": versions, "format": 1}

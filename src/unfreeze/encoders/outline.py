@@ -1,0 +1,70 @@
+"""The parts of a model, by parameter name: what every strategy reads, and all it reads.
+
+Reading an outline from a model needs torch and lives in ``reading_outline.py``; the type itself imports nothing, so
+that plans can be made, printed and compared without it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """Parameter names of a model, sorted by depth; every parameter belongs to exactly one part.
+
+    Attributes:
+        embeddings: what feeds the first layer.
+        layers: one tuple of names a layer; ``layers[0]`` is nearest the input.
+        top: pretrained, above the last layer: pooler, final norm.
+        head: new, above everything.
+        shared: what feeds several layers (relative position tables and the like); frozen whenever a prefix is.
+        sizes: number of scalars in each parameter.
+        stack: module path of the list of layers, such as "bert.encoder.layer".
+        base: module path of the pretrained model inside the whole, such as "bert".
+    """
+
+    embeddings: tuple[str, ...]
+    layers: tuple[tuple[str, ...], ...]
+    top: tuple[str, ...]
+    head: tuple[str, ...]
+    shared: tuple[str, ...]
+    sizes: Mapping[str, int]
+    stack: str
+    base: str
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.layers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All parameter names, from the input to the head."""
+        return (*self.embeddings, *self.shared, *chain.from_iterable(self.layers), *self.top, *self.head)
+
+    @property
+    def encoder(self) -> tuple[str, ...]:
+        """All pretrained parameters: everything but the head."""
+        return tuple(name for name in self.names if name not in set(self.head))
+
+    def size(self, names: frozenset[str] | tuple[str, ...]) -> int:
+        """Number of scalars in the named parameters."""
+        return sum(self.sizes[name] for name in names)
+
+    def part_of(self, name: str) -> str:
+        """Where a parameter lies: "embeddings", "layer 3", "top", "head" or "shared"."""
+        for part in ("embeddings", "top", "head", "shared"):
+            if name in getattr(self, part):
+                return part
+        return next(f"layer {i}" for i, names in enumerate(self.layers) if name in names)
+
+    def frozen_depth(self, trainable: frozenset[str]) -> int:
+        """Number of layers, from the input, that compute a fixed function while only ``trainable`` learns.
+
+        The hidden states at this depth never change. 0 when the embeddings, or anything that feeds several layers, learn.
+        """
+        if trainable & {*self.embeddings, *self.shared}:
+            return 0
+        learning = (i for i, names in enumerate(self.layers) if trainable & set(names))
+        return next(learning, self.depth)

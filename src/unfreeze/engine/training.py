@@ -1,0 +1,277 @@
+"""THE loop: every strategy and every task is trained here."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from unfreeze.encoders.outline import Outline
+from unfreeze.engine.batches import collate, collate_targets, grouped_by_length, order_of
+from unfreeze.engine.checkpoints import Checkpoints
+from unfreeze.engine.optimizer import build_optimizer, set_rates
+from unfreeze.engine.prediction import logits_of, summed_loss
+from unfreeze.engine.prefix import PrefixMemory, Start
+from unfreeze.engine.runtime import Runtime
+from unfreeze.engine.settings import TrainingSettings
+from unfreeze.engine.stages import enter_stage
+from unfreeze.errors import Interrupted
+from unfreeze.plan import Plan, Stage
+from unfreeze.tasks import IGNORED, Feature
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What one run learns from.
+
+    Attributes:
+        features: all features of the comparison, as the prefix memory has them.
+        train: places of the training features in that list.
+        validation: places of the validation features; empty to train for ``stop_after`` epochs without looking.
+        score: the primary metric of the validation features' logits, higher is better.
+    """
+
+    features: Sequence[Feature]
+    train: Sequence[int]
+    validation: Sequence[int]
+    score: Callable[[list[np.ndarray]], float]
+
+
+@dataclass(slots=True)
+class Epoch:
+    """What one epoch gave: a row of the learning curve."""
+
+    epoch: int
+    step: int
+    train_loss: float
+    validation_loss: float | None
+    score: float | None
+
+
+@dataclass(slots=True)
+class State:
+    """Where a run stands; all of it goes into a checkpoint.
+
+    Attributes:
+        epoch: passes completed.
+        batch: steps completed in the pass under way.
+        loss_sum: of the pass under way, over its targets so far.
+        targets: their number.
+        best_epoch: the number of epochs after which the weights were best, 0 before the first validation.
+        curve: a row for each completed epoch.
+        seconds: wall time spent training and validating so far.
+        diverged: why the run was stopped, if it was.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    loss_sum: float = 0.0
+    targets: int = 0
+    best_epoch: int = 0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    diverged: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How a run reports, and how it is told to stop.
+
+    Attributes:
+        progress: called after each step with the fraction of the schedule done, in [0, 1].
+        scored: called after each epoch with its row.
+        stop: asked before each step; True stops the run with a checkpoint.
+        checkpoint_seconds: a checkpoint is written at the first step boundary after so many seconds.
+    """
+
+    progress: Callable[[float], None] = lambda _: None
+    scored: Callable[[Epoch], None] = lambda _: None
+    stop: Callable[[], bool] = lambda: False
+    checkpoint_seconds: float = 60.0
+
+
+class Run:
+    """One training run of one model under one plan.
+
+    Args:
+        model: in float32, on the runtime's device.
+        outline: its parts.
+        plan: who learns, and when.
+        settings: how.
+        data: from what.
+        runtime: how to compute.
+        memory: hidden states that frozen prefixes share; None to run the model whole.
+        checkpoints: where to keep the run; None to keep nothing.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        outline: Outline,
+        *,
+        plan: Plan,
+        settings: TrainingSettings,
+        data: TrainingData,
+        runtime: Runtime,
+        memory: PrefixMemory | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
+        self._model, self._outline, self._plan, self._settings = model, outline, plan, settings
+        self._data, self._runtime, self._checkpoints = data, runtime, checkpoints
+        self._memory = memory if plan.encoder_weights == "pretrained" else None
+        self._optimizer = build_optimizer(model, plan, settings)
+        self._state = State()
+        self._best: dict[str, torch.Tensor] = {}
+        self._stage: Stage | None = None
+        self._depth = 0
+        self._steps = settings.steps_per_epoch(len(data.train))
+        self._total = self._steps * settings.num_train_epochs
+        self._last = min(settings.num_train_epochs, settings.stop_after or settings.num_train_epochs)
+
+    def run(self, watch: Watch | None = None) -> State:
+        """Train to the end, or to the early stop, and leave the best weights in the model.
+
+        Raises:
+            Interrupted: ``watch.stop`` said so; a checkpoint is written first.
+        """
+        watch = watch or Watch()
+        self._resume()
+        since = last = time.perf_counter()
+        while not self._done():
+            if watch.stop():
+                self._save(time.perf_counter() - since)
+                raise Interrupted("stopped; the same command goes on from here")
+            self._enter_stage()
+            if self._step():
+                watch.progress((self._state.epoch * self._steps + self._state.batch) / self._total)
+            if self._state.batch == self._steps:
+                watch.scored(self._end_epoch())
+            now = time.perf_counter()
+            if now - last > watch.checkpoint_seconds:
+                self._save(now - since)
+                since = last = time.perf_counter()
+        self._state.seconds += time.perf_counter() - since
+        self._restore_best()
+        return self._state
+
+    def _done(self) -> bool:
+        state = self._state
+        if state.diverged or state.epoch >= self._last:
+            return True
+        opened = state.epoch / self._settings.num_train_epochs >= self._plan.stages[-1].start
+        return bool(state.best_epoch) and opened and state.epoch - state.best_epoch >= self._settings.patience
+
+    def _enter_stage(self) -> None:
+        """Enter the stage that progress asks for; between steps only."""
+        progress = (self._state.epoch * self._steps + self._state.batch) / self._total
+        stage = self._plan.at(progress)
+        if stage is self._stage:
+            return
+        self._stage = stage
+        enter_stage(self._model, self._outline, stage)
+        depth = self._outline.frozen_depth(stage.trainable)
+        memory, later = self._memory, frozenset(self._outline.frozen_depth(s.trainable) for s in self._plan.stages)
+        serves = memory and memory.serves(self._model, self._outline, depth, self._runtime, also=later)
+        self._depth = depth if serves else 0
+
+    def _start(self, places: Sequence[int]) -> Start | None:
+        if self._memory is None or not self._depth:
+            return None
+        return Start(self._memory, self._outline, self._depth, places)
+
+    def _step(self) -> bool:
+        """One optimizer step over one batch; False, without a step, where the loss is not finite."""
+        state, settings = self._state, self._settings
+        order = order_of(len(self._data.train), settings.seed, state.epoch)
+        size = settings.per_device_train_batch_size
+        places = [self._data.train[i] for i in order[state.batch * size : (state.batch + 1) * size]]
+        features = [self._data.features[place] for place in places]
+        step = state.epoch * self._steps + state.batch
+        rate = settings.learning_rate * settings.rate_share(step, self._total)
+        set_rates(self._optimizer, rate, self._plan.stages.index(self._stage))  # type: ignore[arg-type]
+        torch.manual_seed(int(np.random.SeedSequence([settings.seed, step]).generate_state(1)[0]))
+        number = sum(target != IGNORED for feature in features for target in feature.targets)
+        loss = self._accumulate(features, places, number)
+        if not math.isfinite(loss):
+            state.diverged = f"the loss became {loss} at step {step + 1} of {self._total}"
+            return False
+        learning = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        norm = float(nn.utils.clip_grad_norm_([p for p in learning if p.grad is not None], settings.max_grad_norm))
+        if not math.isfinite(norm):
+            state.diverged = f"the gradient became {norm} at step {step + 1} of {self._total}"
+            return False
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        state.batch += 1
+        state.loss_sum += loss
+        state.targets += number
+        return True
+
+    def _accumulate(self, features: Sequence[Feature], places: Sequence[int], number: int) -> float:
+        """Gradients of a batch, part by part: each part's summed loss over the whole batch's number of targets."""
+        total = 0.0
+        pad = int(self._model.config.pad_token_id or 0)  # type: ignore[union-attr,arg-type]
+        for part in grouped_by_length([feature.length for feature in features]):
+            members = [features[i] for i in part]
+            start = self._start([places[i] for i in part])
+            with self._runtime.computing(), start.at(self._model, range(len(part))) if start else nullcontext():
+                logits = self._model(**collate(members, pad, self._runtime.device)).logits
+            targets = collate_targets(members, self._runtime.device)
+            loss = cross_entropy(logits.float().flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+            with self._runtime.computing(backward=True):
+                (loss / max(1, number)).backward()
+            total += float(loss.detach())
+        return total
+
+    def _end_epoch(self) -> Epoch:
+        """Validate, remember the best weights, begin the next pass."""
+        state, places = self._state, self._data.validation
+        row = Epoch(state.epoch + 1, (state.epoch + 1) * self._steps, state.loss_sum / max(1, state.targets), None, None)
+        if places:
+            features = [self._data.features[place] for place in places]
+            logits = logits_of(self._model, features, self._runtime, start=self._start(places))
+            enter_stage(self._model, self._outline, self._stage)  # type: ignore[arg-type]
+            total, number = summed_loss(features, logits)
+            row.score, row.validation_loss = self._data.score(logits), total / max(1, number)
+            if not math.isfinite(row.validation_loss):
+                state.diverged = f"the validation loss became {row.validation_loss} after epoch {row.epoch}"
+                row.validation_loss = None
+            elif self._is_best(row):
+                state.best_epoch = row.epoch
+                self._best = {n: p.detach().clone() for n, p in self._trained()}
+        state.curve.append(asdict(row))
+        state.epoch, state.batch, state.loss_sum, state.targets = state.epoch + 1, 0, 0.0, 0
+        return row
+
+    def _is_best(self, row: Epoch) -> bool:
+        """Higher score; at equal score, lower loss."""
+        if not self._state.best_epoch:
+            return True
+        best = self._state.curve[self._state.best_epoch - 1]
+        return bool((row.score, -row.validation_loss) > (best["score"], -best["validation_loss"]))  # type: ignore[operator]
+
+    def _trained(self) -> list[tuple[str, nn.Parameter]]:
+        ever = self._plan.ever_trainable
+        return [(name, parameter) for name, parameter in self._model.named_parameters() if name in ever]
+
+    def _restore_best(self) -> None:
+        with torch.no_grad():
+            for name, parameter in self._trained():
+                if name in self._best:
+                    parameter.copy_(self._best[name])
+
+    def _save(self, seconds: float) -> None:
+        self._state.seconds += seconds
+        if self._checkpoints is not None:
+            self._checkpoints.save(self._model, self._optimizer, asdict(self._state), self._best)
+
+    def _resume(self) -> None:
+        loaded = self._checkpoints.load(self._model, self._optimizer) if self._checkpoints else None
+        if loaded is not None:
+            self._state, self._best = State(**loaded[0]), loaded[1]

@@ -1,0 +1,96 @@
+"""A plan says who learns, and when. It is the only language between strategies and the engine.
+
+A plan is a value: frozen, comparable, printable, computed from (settings, outline) alone. What is trainable at a step
+follows from the plan and the progress of training, so there is no freezing state to save, and a resumed run cannot
+lose it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from unfreeze.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Parameters that share one learning-rate scale.
+
+    Attributes:
+        names: parameter names, as in an outline.
+        lr_scale: share of the run's learning rate at which they learn, above 0.
+    """
+
+    names: tuple[str, ...]
+    lr_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.lr_scale > 0:
+            raise SettingsError(f"a group learns at a share of the learning rate above 0; got {self.lr_scale}")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What learns from one point of training on, until the next stage begins.
+
+    Attributes:
+        start: the point, as a fraction of training in [0, 1).
+        groups: what learns; everything else is frozen.
+        objective: what is minimised; "task" is the task's own loss.
+    """
+
+    start: float
+    groups: tuple[Group, ...]
+    objective: str = "task"
+
+    @property
+    def trainable(self) -> frozenset[str]:
+        """Names of all parameters that learn in this stage."""
+        return frozenset(name for group in self.groups for name in group.names)
+
+    @property
+    def lr_scales(self) -> dict[str, float]:
+        """Each trainable parameter's share of the learning rate."""
+        return {name: group.lr_scale for group in self.groups for name in group.names}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Stages in order of their start; the first starts at 0.
+
+    Attributes:
+        stages: at least one.
+        encoder_weights: where the encoder starts from, "pretrained" or "random".
+        head_fit: how the head gets its weights: by "gradient", or in closed form from "class-means".
+
+    Raises:
+        SettingsError: starts do not rise from 0, or one parameter is listed twice in a stage.
+    """
+
+    stages: tuple[Stage, ...]
+    encoder_weights: Literal["pretrained", "random"] = "pretrained"
+    head_fit: Literal["gradient", "class-means"] = "gradient"
+
+    def __post_init__(self) -> None:
+        starts = [stage.start for stage in self.stages]
+        if not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= 1:
+            raise SettingsError(f"stage starts must rise from 0 and stay below 1; got {starts}")
+        for stage in self.stages:
+            listed = [name for group in stage.groups for name in group.names]
+            if len(listed) != len(set(listed)):
+                twice = sorted({name for name in listed if listed.count(name) > 1})
+                raise SettingsError(f"each parameter learns at one rate; listed twice at {stage.start}: {twice[:3]}")
+
+    def at(self, progress: float) -> Stage:
+        """The stage in force once ``progress`` (fraction of training, in [0, 1]) is done."""
+        return [stage for stage in self.stages if stage.start <= progress][-1]
+
+    @property
+    def ever_trainable(self) -> frozenset[str]:
+        """Names of the parameters that learn in any stage."""
+        return frozenset(name for stage in self.stages for name in stage.trainable)
+
+
+def one_stage(*groups: Iterable[str]) -> Plan:
+    """A plan that never changes; each argument becomes one group at the full learning rate."""
+    return Plan((Stage(0.0, tuple(Group(tuple(names)) for names in groups)),))

@@ -1,0 +1,23 @@
+"""Train everything from the start.
+
+Source: Devlin et al. 2019, arXiv:1810.04805, sections 3.2 and A.3 (rates 2e-5 to 5e-5 for BERT-base; smaller encoders bear
+higher ones), with the three repairs of Zhang et al. 2021, arXiv:2006.05987: bias-corrected Adam, warm-up, enough steps.
+
+Use it when there are about a thousand labelled examples or more. It is the default that others must beat.
+"""
+
+from dataclasses import dataclass
+
+from unfreeze.encoders.outline import Outline
+from unfreeze.plan import Plan, one_stage
+from unfreeze.strategies._base import Search, strategy
+
+
+@strategy("full", Search(learning_rate=(2e-5, 5e-4), num_train_epochs=8, priority=10))
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Every parameter learns, at one rate, from the first step."""
+
+    def plan(self, outline: Outline) -> Plan:
+        """One stage in which everything is trainable."""
+        return one_stage(outline.names)

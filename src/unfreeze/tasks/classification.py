@@ -1,0 +1,183 @@
+"""One label for each text: sentiment, topics, intents."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from unfreeze.data.audit import Count
+from unfreeze.data.columns import LABEL_COLUMNS, TEXT_COLUMNS, find_column
+from unfreeze.data.example import Example
+from unfreeze.data.table import Table
+from unfreeze.encoders.head_settings import HeadSettings
+from unfreeze.encoders.loading import Encoder
+from unfreeze.errors import DataError, Problem
+from unfreeze.tasks._base import Columns, Encoded, Feature, Prediction, Reading, ratio, softmax, task
+from unfreeze.tasks._floors import majority_class, tfidf_linear
+
+
+@task
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """Single-label classification, scored by accuracy; macro-F1 beside it.
+
+    Attributes:
+        labels: the classes in alphabetical order, which is the order of the logits.
+    """
+
+    name: ClassVar[str] = "classification"
+    kind: ClassVar[Literal["sequence", "token"]] = "sequence"
+    metric: ClassVar[str] = "accuracy"
+    labels: tuple[str, ...] = ()
+
+    @classmethod
+    def recognises(cls, table: Table, columns: Columns) -> bool:
+        """Whether there is a column of texts and a column of scalar labels."""
+        if columns.label is not None:
+            values = table.columns.get(columns.label, ())
+            return not any(isinstance(value, (list, dict)) for value in values)
+        return _has(table, TEXT_COLUMNS) and _has(table, LABEL_COLUMNS)
+
+    @classmethod
+    def read(cls, tables: Sequence[Table], columns: Columns, *, labelled: bool = True) -> Reading:
+        """Rows with a text and a label as examples; the others are dropped and counted."""
+        examples: list[tuple[Example, ...]] = []
+        counts: list[Count] = []
+        says = ""
+        for table in tables:
+            text = str(find_column(table, "text", TEXT_COLUMNS, wanted=columns.text))
+            if not labelled:
+                said = zip(table.lines, table.columns[text], strict=True)
+                examples.append(tuple(Example(str(t or ""), None, file=table.name, line=n) for n, t in said))
+                continue
+            label = find_column(table, "label", LABEL_COLUMNS, wanted=columns.label)
+            rows, dropped = _rows(table, text, str(label), columns.group)
+            says = says or f"classification: texts from column {text!r}, labels from column {label!r}"
+            examples.append(rows)
+            counts += dropped
+        return Reading(tuple(examples), tuple(counts), says)
+
+    @classmethod
+    def learned_from(cls, examples: Sequence[Example]) -> Self:
+        """The task with the labels of these examples.
+
+        Raises:
+            DataError: there are fewer than two labels.
+        """
+        labels = tuple(sorted({str(example.target) for example in examples}))
+        if len(labels) < 2:
+            file = examples[0].file if examples else "the training rows"
+            found = f"only the label {labels[0]!r}" if labels else "no label"
+            raise DataError(Problem(file, None, f"found {found}; at least two are needed"), "Add rows of another label.")
+        return cls(labels)
+
+    def unseen(self, example: Example) -> str | None:
+        """The example's label, if training has never shown it."""
+        return None if example.target in self.labels else str(example.target)
+
+    def stratum(self, example: Example) -> str:
+        """The label."""
+        return str(example.target)
+
+    def heads(self, *, reads_layers: bool) -> tuple[HeadSettings, ...]:
+        """The family's own head, then the mean of the tokens; for a frozen encoder also of its last four layers."""
+        usual = (HeadSettings("standard"), HeadSettings("mean"))
+        return (*usual, HeadSettings("mean", layers=4)) if reads_layers else usual
+
+    def encode(self, examples: Sequence[Example], encoder: Encoder) -> Encoded:
+        """One feature a text; what lies beyond the encoder's window is cut, and counted."""
+        texts = [example.text for example in examples]
+        whole = encoder.tokenizer(texts, truncation=False, verbose=False)["input_ids"] if texts else []
+        long = [i for i, ids in enumerate(whole) if len(ids) > encoder.window]
+        cut = encoder.tokenizer(texts, truncation=True, max_length=encoder.window) if texts else {}
+        number = {label: i for i, label in enumerate(self.labels)}
+        features = tuple(
+            Feature(i, {key: values[i] for key, values in cut.items()}, (number.get(str(example.target), 0),))
+            for i, example in enumerate(examples)
+        )
+        counts = []
+        if long:
+            tokens = sum(len(whole[i]) - encoder.window for i in long)
+            what = f"texts cut at the encoder's window of {encoder.window} tokens ({tokens} tokens lost)"
+            counts.append(Count(what, len(long), len(examples), tuple(examples[i].line for i in long[:20])))
+        return Encoded(features, tuple(counts))
+
+    def decode(
+        self, examples: Sequence[Example], features: Sequence[Feature], logits: Sequence[np.ndarray]
+    ) -> list[Prediction]:
+        """The most probable label of each text."""
+        found: dict[int, Prediction] = {}
+        for feature, values in zip(features, logits, strict=True):
+            probabilities = softmax(values.astype(np.float64))
+            best = int(probabilities.argmax())
+            found[feature.example] = Prediction(self.labels[best], float(probabilities[best]))
+        return [found[i] for i in range(len(examples))]
+
+    def counts(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> np.ndarray:
+        """Correct, one, then for each class: true positives, predicted, gold."""
+        number = {label: i for i, label in enumerate(self.labels)}
+        out = np.zeros((len(examples), 2 + 3 * len(self.labels)))
+        for row, example, prediction in zip(out, examples, predictions, strict=True):
+            gold, guess = number.get(str(example.target)), number[str(prediction.value)]
+            row[0], row[1] = gold == guess, 1
+            row[2 + 3 * guess] = gold == guess
+            row[3 + 3 * guess] = 1
+            if gold is not None:
+                row[4 + 3 * gold] = 1
+        return out
+
+    def score(self, sums: np.ndarray) -> np.ndarray:
+        """Accuracy."""
+        return ratio(sums[..., 0], sums[..., 1])
+
+    def details(self, sums: np.ndarray) -> dict[str, float]:
+        """Accuracy, and macro-F1 over the classes that occur in gold or prediction (as scikit-learn's default)."""
+        hits, guessed, gold = sums[2::3], sums[3::3], sums[4::3]
+        seen = (guessed + gold) > 0
+        f1 = ratio(2 * hits, guessed + gold)
+        return {"accuracy": float(self.score(sums)), "macro_f1": float(f1[seen].mean()) if seen.any() else 0.0}
+
+    def floors(
+        self, train: Sequence[Example], examples: Sequence[Example], *, seed: int
+    ) -> dict[str, list[Prediction]]:
+        """The most frequent label, and TF-IDF with a linear model."""
+        texts, labels = [e.text for e in train], [str(e.target) for e in train]
+        share = Counter(labels).most_common(1)[0][1] / len(labels)
+        often = [Prediction(label, share) for label in majority_class(labels, len(examples))]
+        linear = tfidf_linear(texts, labels, texts=[e.text for e in examples], seed=seed)
+        return {"majority class": often, "TF-IDF + linear": [Prediction(label, 1.0) for label in linear]}
+
+    def shown(self, example: Example, prediction: Prediction) -> dict[str, Any]:
+        """Columns ``prediction`` and ``probability``."""
+        return {"prediction": prediction.value, "probability": round(prediction.probability, 6)}
+
+
+def _has(table: Table, synonyms: Sequence[str]) -> bool:
+    return bool({name.strip().lower() for name in table.columns} & set(synonyms))
+
+
+def _rows(table: Table, text: str, label: str, group: str | None) -> tuple[tuple[Example, ...], list[Count]]:
+    """Usable rows of a table, and counts of those without a text or without a label."""
+    examples, no_text, no_label, problems = [], [], [], []
+    groups = table.columns[group] if group is not None else [None] * table.rows
+    for line, said, target, together in zip(table.lines, table.columns[text], table.columns[label], groups, strict=True):
+        if isinstance(target, (list, dict)) or isinstance(said, (list, dict)):
+            problems.append(Problem(table.name, line, f"columns {text!r} and {label!r} hold a text and one label each"))
+        elif said is None or not str(said).strip():
+            no_text.append(line)
+        elif target is None or not str(target).strip():
+            no_label.append(line)
+        else:
+            named = None if together is None else str(together)
+            examples.append(Example(str(said), _label(target), file=table.name, line=line, group=named))
+    if problems:
+        raise DataError(problems, "For other kinds of data, name the task with --task.")
+    lost = (("rows without a text dropped", no_text), ("rows without a label dropped", no_label))
+    return tuple(examples), [Count(f"{table.name}: {w}", len(r), table.rows, tuple(r[:20])) for w, r in lost if r]
+
+
+def _label(value: object) -> str:
+    """Labels are text; 1.0 from a frame with gaps means 1."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
