@@ -1,37 +1,190 @@
 """The front door: what a user calls, from Python or through the command line."""
 
-import shlex
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from unfreeze.compare.arms import Arm, make_arms
-from unfreeze.compare.comparing import ArmOutcome, Comparing, Floor, epochs_for_all_rows
-from unfreeze.compare.ledger import Ledger
-from unfreeze.compare.material import Material, Source, Sources, prepare
-from unfreeze.compare.pricing import (
-    Shape,
-    fit_into,
-    measure_speed,
-    plan_as_dict,
-    price_of_prefix,
-    price_of_trial,
-)
-from unfreeze.compare.summary import absent_row, arm_row, floor_row
-from unfreeze.compare.trials import Trained, Trial, predict, train, weights_digest
-from unfreeze.compare.watching import Watcher
-from unfreeze.encoders.loading import Encoder, load_encoder
-from unfreeze.engine.runtime import Runtime, prepare_process
-from unfreeze.engine.training import Watch
+from unfreeze.compare.options import Options
 from unfreeze.errors import SettingsError
-from unfreeze.files import read_json, write_json, write_text
-from unfreeze.tasks import Columns
+from unfreeze.files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from unfreeze.compare.material import Source
+    from unfreeze.compare.watching import Watcher
     from unfreeze.export.handing_over import FineTuned
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison.
+
+    Attributes:
+        record: everything that was found, as ``record.json`` holds it.
+        folder: with ``report.html``, ``recommendation.json``, ``model/`` and ``trials/``.
+    """
+
+    record: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in plain sentences."""
+        return " ".join(self.record["recommendation"]["sentences"])
+
+    @cached_property
+    def table(self) -> "pd.DataFrame":
+        """One row an arm, best first: score, interval, test score (not used for the choice), costs, settings."""
+        import pandas as pd
+
+        rows = sorted(self.record["arms"], key=lambda arm: -1.0 if arm["score"] is None else arm["score"], reverse=True)
+        columns = ("name", "state", "floor", "score", "starved", "runs", "train_seconds", "total_seconds")
+        more = ("trainable_parameters", "stored_bytes", "predict_seconds_per_1000")
+        low_high = [arm["interval"] or (None, None) for arm in rows]
+        frame = pd.DataFrame([{key: arm[key] for key in (*columns, *more)} for arm in rows])
+        frame.insert(4, "low", [low for low, _ in low_high])
+        frame.insert(5, "high", [high for _, high in low_high])
+        frame.insert(6, "test_not_used", [arm["test"]["mean"] if arm["test"] else None for arm in rows])
+        for key in ("learning_rate", "pooling", "layers"):
+            frame[key] = [arm["settings"][key] if arm["settings"] else None for arm in rows]
+        return frame.set_index("name")
+
+    @cached_property
+    def best(self) -> "FineTuned":
+        """The model handed over.
+
+        Raises:
+            SettingsError: nothing was handed over.
+        """
+        from unfreeze.export.handing_over import load_model
+
+        if self.record["handed_over"] is None:
+            raise SettingsError("this comparison handed no model over: " + self.verdict)
+        runtime = self.record["runtime"]
+        return load_model(self.folder / "model", threads=runtime["threads"])
+
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
+
+
+def compare(
+    file: "Source | None" = None,
+    *,
+    train: "Source | None" = None,
+    validation: "Source | None" = None,
+    test: "Source | None" = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    group_column: str | None = None,
+    task: str | None = None,
+    model: str | None = None,
+    strategies: Sequence[str] | None = None,
+    budget: str | float | None = "15m",
+    seeds: int | None = None,
+    folds: int | None = None,
+    tuning: int = 3,
+    seed: int = 0,
+    margin: float = 0.01,
+    prefer: Literal["score", "cheap"] = "score",
+    settings: Mapping[str, Any] | None = None,
+    max_dropped: float = 0.1,
+    threads: int | None = None,
+    precision: str = "auto",
+    output_dir: str | Path | None = None,
+    command: str | None = None,
+    watcher: "Watcher | None" = None,
+) -> Comparison:
+    """Compare ways of fine-tuning on labelled text, and hand over the one to use.
+
+    Args:
+        file: labelled rows (CSV, TSV, JSONL, CoNLL columns, each also .gz, or a pandas frame); may have a column ``split``.
+        train: training rows, instead of ``file``.
+        validation: validation rows, beside ``train``.
+        test: test rows, beside ``train``.
+        text_column: the column of texts, where its name does not tell.
+        label_column: the column of labels, where its name does not tell.
+        group_column: rows with equal values here never lie on both sides of a split.
+        task: "classification" or "ner"; None to recognise it.
+        model: a hub name or a folder; None for the embedded encoder.
+        strategies: ways to compare, such as ("full", "last-k:k=4"); None for all.
+        budget: wall time such as "15m" or "2h", or seconds; None for no limit.
+        seeds: runs of each arm's chosen settings on each fold; None for 3 on one validation split and 1 on five folds.
+        folds: how many folds are run at the most; None for all that the splits have.
+        tuning: learning rates that an arm with the usual heads tries; every arm gets as many trials.
+        seed: of the first run.
+        margin: arms whose difference surely lies within this fraction are a tie.
+        prefer: what to hand over where nothing is settled, the best "score" or the "cheap" one not shown to be worse.
+        settings: training settings fixed for all arms, such as {"num_train_epochs": 3}.
+        max_dropped: largest share of a file's rows that may be dropped.
+        threads: threads of one operation; None for the cores this process may use.
+        precision: "auto", "fp32" or "bf16".
+        output_dir: where everything goes; a comparison under way there is gone on with.
+        command: how this comparison is spelled, for the report.
+        watcher: told what happens.
+
+    Returns:
+        The comparison, also written to ``output_dir``.
+
+    Raises:
+        DataError: a file is not what it should be.
+        SettingsError: a setting outside its values.
+        EncoderError: the encoder cannot be used.
+        SurroundingsError: disk, memory, or something not installed.
+        Interrupted: the watcher stopped it.
+    """
+    options = Options(
+        text_column=text_column,
+        label_column=label_column,
+        group_column=group_column,
+        task=task,
+        model=model,
+        strategies=None if strategies is None else tuple(strategies),
+        budget_seconds=seconds_of(budget),
+        seeds=seeds,
+        folds=folds,
+        tuning=tuning,
+        seed=seed,
+        margin=margin,
+        prefer=prefer,
+        settings=dict(settings or {}),
+        max_dropped=max_dropped,
+        threads=threads,
+        precision=precision,
+        output_dir=None if output_dir is None else Path(output_dir),
+        command=command,
+    )
+    from unfreeze.compare.material import Sources
+    from unfreeze.conducting import Conductor  # brings torch
+
+    conductor = Conductor(Sources(file, train, validation, test), options, watcher=watcher)
+    return Comparison(conductor.conduct(), conductor.folder)
+
+
+def load_comparison(folder: str | Path) -> Comparison:
+    """A finished comparison, from its output folder.
+
+    Raises:
+        StorageError: there is none.
+    """
+    return Comparison(read_json(Path(folder) / "record.json"), Path(folder))
+
+
+def seconds_of(budget: str | float | None) -> float | None:
+    """A budget such as "90s", "15m" or "2h", or a number of seconds, in seconds.
+
+    Raises:
+        SettingsError: it is none of these.
+    """
+    if budget is None or budget == "none":
+        return None
+    try:
+        number, unit = (budget, "s") if isinstance(budget, (int, float)) else (budget[:-1], budget[-1:])
+        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    except (KeyError, ValueError):
+        seconds = 0.0
+    if not seconds > 0:
+        raise SettingsError(f"a budget is a time such as 90s, 15m or 2h; got {budget!r}")
+    return seconds

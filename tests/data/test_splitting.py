@@ -138,10 +138,17 @@ def test_train_and_test_alone_give_folds_of_the_train_rows():
 def test_train_rows_equal_to_validation_or_test_rows_are_left_out():
     keys = [f"text {i}" for i in range(20)]
     keys[0], keys[1], keys[12] = keys[12], keys[15], keys[16]
-    keys[2] = keys[12]  # equal to a validation row that is itself left out: still not trained on
+    keys[2] = keys[12]  # equal to a validation row that is itself left out, and so to a test row
     splits = split(20, given=["train"] * 10 + ["dev"] * 5 + ["test"] * 5, keys=keys)
     assert splits.left_out == (1, 2, 12)
     assert "3 rows left out" in splits.origin
+
+
+def test_a_train_row_may_share_a_group_with_a_validation_row_that_is_left_out():
+    keys = [f"text {i}" for i in range(19)] + ["text 12"]
+    groups = ["a", *[None] * 11, "a", *[None] * 7]
+    splits = split(20, given=["train"] * 10 + ["dev"] * 5 + ["test"] * 5, keys=keys, groups=groups)
+    assert splits.left_out == (12,)
 
 
 def test_train_rows_of_a_group_in_test_are_left_out():

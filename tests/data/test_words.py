@@ -52,6 +52,7 @@ def test_words_stand_where_their_offsets_say_in_order_and_hold_all_that_is_visib
         ("co\u00adop\u200b end\u200b", ["co\u00adop", "end"]),
         ("हिन्दी", ["हिन्दी"]),
         ("a_b", ["a", "_", "b"]),
+        ("a\0b \0 c\x01", ["a\0b", "c"]),
         (" \n\u00a0\u200b", []),
         ("", []),
     ],

@@ -1,0 +1,1 @@
+"""Do it fairly, many times: trials, search, budget, ledger, statistics."""

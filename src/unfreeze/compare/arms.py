@@ -104,7 +104,9 @@ def _arm(
     rates = search.rates(1 if search.floor else max(1, trials - len(heads) + 1)) if learns else (1.0,)
     if "learning_rate" in overrides and learns:
         rates = (float(overrides["learning_rate"]),)
-    base = TrainingSettings(**({"num_train_epochs": epochs} | dict(overrides) | {"learning_rate": rates[0], "seed": seed}))
+    base = TrainingSettings(
+        **({"num_train_epochs": epochs} | dict(overrides) | {"learning_rate": rates[0], "seed": seed})
+    )
     return Arm(spelling_of(strategy), strategy, heads, rates, base)
 
 

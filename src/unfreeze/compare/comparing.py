@@ -66,7 +66,7 @@ class Comparing:
         self._material, self._ledger, self._runtime = material, ledger, runtime
         self._watcher, self._seed = watcher, seed
 
-    def trial(self, arm: Arm, trial: Trial, doing: str) -> dict[str, Any]:
+    def trial(self, arm: Arm, trial: Trial, *, doing: str) -> dict[str, Any]:
         """A trial's record, from the ledger or by running it.
 
         Raises:
@@ -83,7 +83,7 @@ class Comparing:
                 stop=self._watcher.stop,
             )
             folder = self._ledger.folder_of(trial)
-            record = run_trial(self._material, trial, self._runtime, folder=folder, watch=watch)
+            record = run_trial(self._material, trial, runtime=self._runtime, folder=folder, watch=watch)
         self._watcher.ended(arm.name, record)
         return record
 
@@ -91,7 +91,7 @@ class Comparing:
         """Find an arm's settings on the first fold with the first seed."""
         outcome, metric = ArmOutcome(arm), self._material.task.metric
         for number, trial in enumerate(search_order(arm, outcome.tuning, seed=self._seed, fold=0), start=1):
-            record = self.trial(arm, trial, f"settings {number} of {arm.tuning_trials}")
+            record = self.trial(arm, trial, doing=f"settings {number} of {arm.tuning_trials}")
             outcome.tuning[trial] = score_of(record, metric)
         outcome.chosen = best_trial(outcome.tuning)
         if not np.isfinite(outcome.tuning[outcome.chosen]):
@@ -108,7 +108,7 @@ class Comparing:
             for fold in range(shape.folds):
                 trial = arm.trial(chosen.head, chosen.settings.learning_rate, seed=seed, fold=fold)
                 done = f"seed {seed + 1 - self._seed} of {seeds}" + (f", fold {fold + 1}" if shape.folds > 1 else "")
-                outcome.records[seed, fold] = self.trial(arm, trial, done)
+                outcome.records[seed, fold] = self.trial(arm, trial, doing=done)
         outcome.runs = self._run_scores(outcome, seeds, shape.folds)
 
     def _run_scores(self, outcome: ArmOutcome, seeds: int, folds: int) -> RunScores:

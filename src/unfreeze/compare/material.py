@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,12 @@ class Sources:
     train: Source | None = None
     validation: Source | None = None
     test: Source | None = None
+
+    @property
+    def stem(self) -> str:
+        """A short name for the output folder."""
+        source = self.file if self.file is not None else self.train
+        return Path(source).name.split(".")[0] if isinstance(source, (str, Path)) else "frame"
 
     def named(self) -> list[tuple[str | None, Source]]:
         """Each source with the split that it is, None for one that is to be split.
@@ -119,7 +126,7 @@ class Material:
             Feature(renumbered[f.example], f.inputs, f.targets, f.words)
             for f in (self.features[place] for place in self.places(examples))
         ]
-        return self.task.decode(chosen, features, logits)
+        return self.task.decode(chosen, features, logits=logits)
 
     def summary(self) -> dict[str, Any]:
         """Facts about the data for the report; no text of the user's."""
@@ -169,7 +176,9 @@ def prepare(
     learned = cls.learned_from([examples[i] for i in splits.folds[0].train])
     _refuse_unseen(learned, examples, splits)
     encoded = learned.encode(examples, encoder)
-    left = Count("training rows left out: their text is also in validation or test", len(splits.left_out), len(examples))
+    left = Count(
+        "training rows were left out: their text is also in validation or test", len(splits.left_out), len(examples)
+    )
     counts = (*reading.counts, *([left] if splits.left_out else []), *encoded.counts)
     files = {split or "file": table.name for (split, _), table in zip(named, tables, strict=True)}
     return Material(learned, encoder, examples, splits, encoded.features, counts, (reading.says, splits.origin), files)
@@ -181,8 +190,8 @@ def _splits(task: type[Task], names: list[str | None], tables: list[Table], read
     for split, table, rows in zip(names, tables, reading.examples, strict=True):
         column = next((name for name in table.columns if name.strip().lower() in SPLIT_COLUMNS), None)
         if split is None and column is not None:
-            of_line = dict(zip(table.lines, table.columns[column], strict=True))
-            given += [None if of_line[e.line] is None else str(of_line[e.line]) for e in rows]
+            values = table.columns[column]
+            given += [None if values[e.row] is None else str(values[e.row]) for e in rows]
         else:
             given += [split] * len(rows)
     examples = [example for rows in reading.examples for example in rows]
@@ -193,6 +202,7 @@ def _splits(task: type[Task], names: list[str | None], tables: list[Table], read
         strata=[task().stratum(example) for example in examples],
         groups=[example.group for example in examples],
         given=given if any(split is not None for split in given) else None,
+        file=tables[0].name,
     )
 
 
@@ -207,4 +217,3 @@ def _refuse_unseen(task: Task, examples: Sequence[Example], splits: Splits) -> N
     if problems:
         known = ", ".join(task.labels[:20])
         raise DataError(problems, f"Training rows have: {known}. Move rows of that label into training, or drop them.")
-

@@ -39,7 +39,7 @@ class Speed:
     outline: Outline
 
 
-def measure_speed(material: Material, arm: Arm, runtime: Runtime) -> Speed:
+def measure_speed(material: Material, arm: Arm, *, runtime: Runtime) -> Speed:
     """Time a few steps of training everything, and a few batches of prediction, on rows of the user's.
 
     Args:
@@ -48,7 +48,7 @@ def measure_speed(material: Material, arm: Arm, runtime: Runtime) -> Speed:
         runtime: how to compute.
     """
     trial = arm.trial(HeadSettings(), arm.rates[0], seed=arm.base.seed, fold=0)
-    model, outline, _ = planned(material, trial, runtime)
+    model, outline, _ = planned(material, trial, runtime=runtime)
     places = material.places(material.splits.folds[0].train)[: 4 * arm.base.per_device_train_batch_size]
     data = TrainingData(material.features, places, (), lambda _: 0.0)
     settings = replace(trial.settings, learning_rate=1e-6, num_train_epochs=1)
@@ -58,11 +58,11 @@ def measure_speed(material: Material, arm: Arm, runtime: Runtime) -> Speed:
     tokens = sum(material.features[place].length for place in places)
     step = (time.perf_counter() - begun) / tokens
     begun = time.perf_counter()
-    logits_of(model, [material.features[place] for place in places], runtime)
+    logits_of(model, [material.features[place] for place in places], runtime=runtime)
     return Speed((time.perf_counter() - begun) / tokens, step, outline)
 
 
-def price_of_trial(arm: Arm, material: Material, speed: Speed) -> float:
+def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:
     """Seconds one trial of an arm takes at the most, early stopping left out.
 
     What lies below the frozen depth is computed once for all trials (see ``price_of_prefix``), so an epoch pays for the
@@ -72,10 +72,10 @@ def price_of_trial(arm: Arm, material: Material, speed: Speed) -> float:
         return STARTING + speed.forward * _tokens(material, material.splits.folds[0].train)
     fold = material.splits.folds[0]
     plan, depth = arm.strategy.plan(speed.outline), speed.outline.depth
-    starts = [stage.start for stage in plan.stages] + [1.0]
+    ends = [stage.start for stage in plan.stages[1:]] + [1.0]
     work = 0.02
-    for stage, start, end in zip(plan.stages, starts, starts[1:], strict=True):
-        work += (end - start) * (depth - speed.outline.frozen_depth(stage.trainable)) / depth
+    for stage, end in zip(plan.stages, ends, strict=True):
+        work += (end - stage.start) * (depth - speed.outline.frozen_depth(stage.trainable)) / depth
     learned = speed.step * work * _tokens(material, fold.train)
     validated = speed.forward * work * _tokens(material, fold.validation)
     tested = speed.forward * work * _tokens(material, material.splits.test)
@@ -106,7 +106,7 @@ class Shape:
     folds: int
 
 
-def price_of(shape: Shape, arms: Sequence[Arm], trial_prices: Mapping[str, float], prefix: float) -> float:
+def price_of(shape: Shape, arms: Sequence[Arm], *, trial_prices: Mapping[str, float], prefix: float) -> float:
     """Seconds of a whole comparison: searches, runs, and the chosen arm trained once more on all rows."""
     total, dearest = prefix, 0.0
     for arm in arms:
@@ -121,7 +121,7 @@ def price_of(shape: Shape, arms: Sequence[Arm], trial_prices: Mapping[str, float
 
 
 def fit_into(
-    budget: float, arms: Sequence[Arm], trial_prices: Mapping[str, float], *, prefix: float, most: Shape
+    budget: float, arms: Sequence[Arm], *, trial_prices: Mapping[str, float], prefix: float, most: Shape
 ) -> Shape:
     """The largest comparison that fits a budget.
 
@@ -148,14 +148,14 @@ def fit_into(
             for kept in combinations(rivals, number):
                 for some in range(len(floors), -1, -1):
                     shape = Shape((*kept, *floors[:some]), seeds, folds)
-                    if price_of(shape, arms, trial_prices, prefix) <= budget:
+                    if price_of(shape, arms, trial_prices=trial_prices, prefix=prefix) <= budget:
                         return shape
     pairs = [Shape(pair, 1, 1) for pair in combinations(rivals, least)]
-    needed = min(price_of(shape, arms, trial_prices, prefix) for shape in pairs)
+    needed = min(price_of(shape, arms, trial_prices=trial_prices, prefix=prefix) for shape in pairs)
     raise SettingsError(
         f"a budget of {spelled(budget)} is too short for {'two ways' if least == 2 else 'one way'} of fine-tuning on these "
         f"rows; --budget {ceil_minutes(needed)} would do for the cheapest, "
-        f"{ceil_minutes(price_of(most, arms, trial_prices, prefix))} for all"
+        f"{ceil_minutes(price_of(most, arms, trial_prices=trial_prices, prefix=prefix))} for all"
     )
 
 
@@ -172,7 +172,9 @@ def spelled(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def plan_as_dict(shape: Shape, arms: Sequence[Arm], trial_prices: Mapping[str, float], prefix: float) -> dict[str, Any]:
+def plan_as_dict(
+    shape: Shape, arms: Sequence[Arm], *, trial_prices: Mapping[str, float], prefix: float
+) -> dict[str, Any]:
     """The plan with its price, for the ledger and the report."""
     rows = []
     for arm in arms:
@@ -181,12 +183,12 @@ def plan_as_dict(shape: Shape, arms: Sequence[Arm], trial_prices: Mapping[str, f
         rows.append(
             {
                 "name": arm.name,
-                "price_seconds": price_of(one, arms, trial_prices, 0.0),
+                "price_seconds": price_of(one, arms, trial_prices=trial_prices, prefix=0.0),
                 "trial_seconds": trial_prices[arm.name],
                 "tuning_trials": arm.tuning_trials,
                 "kept": kept,
                 "reason": "" if kept else "does not fit the budget",
             }
         )
-    total = price_of(shape, arms, trial_prices, prefix)
+    total = price_of(shape, arms, trial_prices=trial_prices, prefix=prefix)
     return {"total_seconds": total, "prefix_seconds": prefix, "seeds": shape.seeds, "folds": shape.folds, "arms": rows}

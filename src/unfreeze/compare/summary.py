@@ -13,11 +13,8 @@ from unfreeze.compare.intervals import bootstrap_interval
 from unfreeze.compare.statistics import RunScores, selection_score
 from unfreeze.tasks import Task
 
-NUMBERS = {"scratch": 1, "head-only": 2, "full": 3, "gradual": 5}
-"""The way's number in the exam question that the demo answers (the fourth, masking entities, is yet to come)."""
 
-
-def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int, groups: Sequence[str] | None) -> dict[str, Any]:
+def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[str, Any]:
     """An arm that was run, as a row of the record."""
     arm, chosen, runs = outcome.arm, outcome.chosen, outcome.runs
     records = list(outcome.records.values())
@@ -34,7 +31,7 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int, groups: Se
     }
     return {
         **_described(arm),
-        **_scored(runs, task, groups),
+        **_scored(runs, task),
         "state": "done",
         "reason": "",
         "starved": arm.starved(chosen, steps_per_epoch),
@@ -61,7 +58,7 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int, groups: Se
     }
 
 
-def floor_row(floor: Floor, task: Task, groups: Sequence[str] | None) -> dict[str, Any]:
+def floor_row(floor: Floor, task: Task) -> dict[str, Any]:
     """A rival that needs no encoder, as a row of the record."""
     test = None if floor.test is None else _tested([float(task.score(floor.test.sum(0)))])
     empty = dict.fromkeys(("settings", "trainable_parameters", "stored_bytes", "predict_seconds_per_1000", "starved"))
@@ -74,7 +71,7 @@ def floor_row(floor: Floor, task: Task, groups: Sequence[str] | None) -> dict[st
         "floor": True,
         "state": "done",
         "reason": "",
-        **_scored(floor.runs, task, groups),
+        **_scored(floor.runs, task),
         "test": test,
         "train_seconds": floor.seconds,
         "total_seconds": floor.seconds,
@@ -103,18 +100,18 @@ def _described(arm: Arm) -> dict[str, Any]:
     source = re.search(r"Source: (.*?)(?:\n\n|\Z)", rest, re.DOTALL)
     return {
         "name": arm.name,
-        "number": NUMBERS.get(arm.strategy.name),
+        "number": None,
         "summary": summary,
         "source": " ".join(source.group(1).split()) if source else "",
         "floor": arm.strategy.search.floor,
     }
 
 
-def _scored(runs: RunScores, task: Task, groups: Sequence[str] | None) -> dict[str, Any]:
+def _scored(runs: RunScores, task: Task) -> dict[str, Any]:
     score: Callable[[Any], Any] = task.score
     finite = runs.counts[np.isfinite(runs.counts).all(axis=(1, 2))]
     means = np.nanmean(runs.counts, axis=0) if not len(finite) else finite.mean(axis=0)
-    interval = bootstrap_interval(np.nan_to_num(means), score, clusters=groups)
+    interval = bootstrap_interval(np.nan_to_num(means), score)
     return {
         "score": _or_none(selection_score(runs, score)),
         "interval": [interval.low, interval.high],

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ class Trial:
         fold = "final" if self.fold is None else f"fold{self.fold}"
         return f"{name}-seed{self.settings.seed}-{fold}-{digest}"
 
+    def stopped_after(self, epochs: int) -> "Trial":
+        """The same trial, ended after so many epochs of its schedule."""
+        return replace(self, settings=replace(self.settings, stop_after=epochs))
+
 
 @dataclass(frozen=True, slots=True)
 class Trained:
@@ -67,7 +71,7 @@ class Trained:
     state: State
 
 
-def train(material: Material, trial: Trial, runtime: Runtime, *, folder: Path | None, watch: Watch) -> Trained:
+def train(material: Material, trial: Trial, *, runtime: Runtime, folder: Path | None, watch: Watch) -> Trained:
     """Build and train a trial's model.
 
     Args:
@@ -80,11 +84,13 @@ def train(material: Material, trial: Trial, runtime: Runtime, *, folder: Path | 
     Raises:
         Interrupted: ``watch`` said so.
     """
-    model, outline, plan = planned(material, trial, runtime)
+    model, outline, plan = planned(material, trial, runtime=runtime)
     fold = material.fold(trial.fold)
     started = time.perf_counter()
     if plan.head_fit == "class-means":
-        fit_class_means(model, outline, [material.features[p] for p in material.places(fold.train)], runtime)
+        places = material.places(fold.train)
+        start = _start(material, model, outline, places, outline.depth, runtime)
+        fit_class_means(model, outline, features=[material.features[p] for p in places], runtime=runtime, start=start)
         return Trained(model, outline, plan, State(seconds=time.perf_counter() - started))
     data = TrainingData(
         material.features,
@@ -105,7 +111,7 @@ def train(material: Material, trial: Trial, runtime: Runtime, *, folder: Path | 
     return Trained(model, outline, plan, run.run(watch))
 
 
-def planned(material: Material, trial: Trial, runtime: Runtime) -> tuple[nn.Module, Outline, Plan]:
+def planned(material: Material, trial: Trial, *, runtime: Runtime) -> tuple[nn.Module, Outline, Plan]:
     """A trial's model before training, its outline, and the plan for it."""
     strategy = strategy_named(trial.strategy)
     build = {"kind": material.task.kind, "labels": material.task.labels, "seed": trial.settings.seed}
@@ -117,33 +123,31 @@ def planned(material: Material, trial: Trial, runtime: Runtime) -> tuple[nn.Modu
     return model.to(runtime.device), outline, plan
 
 
-def run_trial(material: Material, trial: Trial, runtime: Runtime, *, folder: Path, watch: Watch) -> dict[str, Any]:
+def run_trial(material: Material, trial: Trial, *, runtime: Runtime, folder: Path, watch: Watch) -> dict[str, Any]:
     """Train and score a trial, and put its record into the ledger; a record that is there already is read back.
 
     Returns:
         The record: see ``record_of``. Its folder also holds, for each split, the counts that scores are summed from.
     """
     started, cpu = time.perf_counter(), time.process_time()
-    trained = train(material, trial, runtime, folder=folder, watch=watch)
-    fold, seconds = material.fold(trial.fold), {}
+    trained = train(material, trial, runtime=runtime, folder=folder, watch=watch)
+    fold = material.fold(trial.fold)
     outputs: dict[str, np.ndarray] = {}
     scores: dict[str, Any] = {}
     for split, examples in (("validation", fold.validation), ("test", material.splits.test)):
         if not examples:
             continue
-        begun = time.perf_counter()
-        logits = predict(material, trained, examples, runtime)
-        seconds[split] = (time.perf_counter() - begun) / len(examples)
+        logits = predict(material, trained, examples=examples, runtime=runtime)
         predictions = material.predictions(examples, logits)
         counts = material.task.counts([material.examples[i] for i in examples], predictions)
         outputs[f"{split}/examples"] = np.asarray(examples, dtype=np.int64)
         outputs[f"{split}/counts"] = counts
         scores[split] = material.task.details(counts.sum(0)) | {"collapsed": _collapsed(predictions)}
-    record = record_of(trial, trained, scores) | {
+    record = record_of(trial, trained, scores=scores) | {
         "train_seconds": trained.state.seconds,
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu,
-        "predict_seconds_per_example": max(seconds.values(), default=0.0),
+        "predict_seconds_per_example": _prediction_seconds(material, trained, runtime),
         "runtime": asdict(runtime),
     }
 
@@ -155,7 +159,7 @@ def run_trial(material: Material, trial: Trial, runtime: Runtime, *, folder: Pat
     return record
 
 
-def record_of(trial: Trial, trained: Trained, scores: dict[str, Any]) -> dict[str, Any]:
+def record_of(trial: Trial, trained: Trained, *, scores: dict[str, Any]) -> dict[str, Any]:
     """What the ledger keeps of a trial, beside its timings: the same for the same trial, however often it is run."""
     outline, plan, state = trained.outline, trained.plan, trained.state
     ever = plan.ever_trainable
@@ -175,15 +179,31 @@ def record_of(trial: Trial, trained: Trained, scores: dict[str, Any]) -> dict[st
     }
 
 
-def predict(material: Material, trained: Trained, examples: Sequence[int], runtime: Runtime) -> list[np.ndarray]:
+def predict(material: Material, trained: Trained, *, examples: Sequence[int], runtime: Runtime) -> list[np.ndarray]:
     """Logits of the examples' features, in the order of ``Material.places``; from remembered states where they serve."""
-    places = material.places(examples)
+    places, start = material.places(examples), None
     depth = trained.outline.frozen_depth(trained.plan.ever_trainable)
-    pretrained = trained.plan.encoder_weights == "pretrained"
-    start = None
-    if pretrained and material.memory.serves(trained.model, trained.outline, depth, runtime):
-        start = Start(material.memory, trained.outline, depth, places)
-    return logits_of(trained.model, [material.features[place] for place in places], runtime, start=start)
+    if trained.plan.encoder_weights == "pretrained":
+        start = _start(material, trained.model, trained.outline, places, depth, runtime)
+    return logits_of(trained.model, [material.features[place] for place in places], runtime=runtime, start=start)
+
+
+def _start(
+    material: Material, model: nn.Module, outline: Outline, places: Sequence[int], depth: int, runtime: Runtime
+) -> Start | None:
+    """Remembered states at a depth, where they serve."""
+    serves = material.memory.serves(model, outline, depth=depth, runtime=runtime)
+    return Start(material.memory, outline, depth, places) if serves else None
+
+
+def _prediction_seconds(material: Material, trained: Trained, runtime: Runtime) -> float:
+    """Seconds to predict one example with the whole model, as its user will, measured on a few."""
+    places = material.places(material.splits.folds[0].train[:48])
+    features = [material.features[place] for place in places]
+    logits_of(trained.model, features[:8], runtime=runtime)
+    begun = time.perf_counter()
+    logits_of(trained.model, features, runtime=runtime)
+    return (time.perf_counter() - begun) / 48
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -212,5 +232,9 @@ def _fingerprint(material: Material, trial: Trial, runtime: Runtime) -> dict[str
     import safetensors
     import transformers
 
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__, "safetensors": safetensors.__version__}
+    versions = {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "safetensors": safetensors.__version__,
+    }
     return {"trial": trial.key, "data": material.digest, "runtime": asdict(runtime), "versions": versions, "format": 1}

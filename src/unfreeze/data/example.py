@@ -15,6 +15,7 @@ class Example:
         offsets: start and end of each word in ``text``, in characters.
         file: where it came from, as the user wrote it.
         line: 1-based line in that file.
+        row: 0-based row among that file's rows; several rows may share a line.
         group: rows of one group never lie on both sides of a split; None where rows stand alone.
     """
 
@@ -24,4 +25,5 @@ class Example:
     offsets: tuple[tuple[int, int], ...] = ()
     file: str = ""
     line: int = 0
+    row: int = 0
     group: str | None = None

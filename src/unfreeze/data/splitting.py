@@ -138,7 +138,7 @@ def _made(rows: Rows, seed: int, file: str) -> Splits:
 def _kept(rows: Rows, parts: dict[str, list[int]], *, seed: int, file: str) -> Splits:
     test = parts["test"]
     validation = _apart(rows, parts["validation"], test)
-    train = _apart(rows, parts["train"], [*parts["validation"], *test])
+    train = _apart(rows, parts["train"], [*validation, *test])
     left_out = tuple(sorted({*parts["train"], *parts["validation"]} - {*train, *validation}))
     for name, kept in (("train", train), ("validation", validation)):
         if parts[name] and not kept:

@@ -144,12 +144,12 @@ def _parsed(tag: str) -> _Tag | None:
 def _joined(tags: Sequence[_Tag]) -> tuple[str, ...]:
     """IOB2 from parsed tags; one rule fits all schemes, since they differ only in what they leave unsaid."""
     out = []
-    before, closed = "", True
+    before = ""
     for letter, kind in tags:
         role = LETTERS.get(letter, "I")
-        begins = role in "BS" or closed or kind != before
+        begins = role in "BS" or kind != before
         out.append(f"{'B' if begins else 'I'}-{kind}" if kind else "O")
-        before, closed = kind, role in "ES"
+        before = kind
     return tuple(out)
 
 

@@ -14,7 +14,7 @@ MOST_TOKENS = 8192
 """Padded tokens of one call at the most, which bounds memory; a single longer feature still goes through."""
 
 
-def order_of(number: int, seed: int, epoch: int) -> np.ndarray:
+def order_of(number: int, *, seed: int, epoch: int) -> np.ndarray:
     """The order of the training features in an epoch: a pure function, so that resuming seeks instead of replaying.
 
     Args:
@@ -71,12 +71,14 @@ def canonical_batches(features: Sequence[Feature]) -> list[list[int]]:
     return batches
 
 
-def collate(features: Sequence[Feature], pad_token_id: int, device: str) -> dict[str, torch.Tensor]:
+def collate(features: Sequence[Feature], *, pad_token_id: int, device: str) -> dict[str, torch.Tensor]:
     """Features as the model's inputs, padded on the right to the longest, (features, tokens), int64."""
     longest = max(feature.length for feature in features)
     fill = {"input_ids": pad_token_id}
     return {
-        key: torch.tensor([[*f.inputs[key], *[fill.get(key, 0)] * (longest - f.length)] for f in features], device=device)
+        key: torch.tensor(
+            [[*f.inputs[key], *[fill.get(key, 0)] * (longest - f.length)] for f in features], device=device
+        )
         for key in features[0].inputs
     }
 
@@ -88,4 +90,3 @@ def collate_targets(features: Sequence[Feature], device: str) -> torch.Tensor:
     longest = max(feature.length for feature in features)
     rows = [[*feature.targets, *[IGNORED] * (longest - feature.length)] for feature in features]
     return torch.tensor(rows, device=device)
-

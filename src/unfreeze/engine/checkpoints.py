@@ -35,6 +35,7 @@ class Checkpoints:
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
+        *,
         state: Mapping[str, Any],
         best: Mapping[str, torch.Tensor],
     ) -> None:
@@ -75,7 +76,11 @@ class Checkpoints:
         with torch.no_grad():
             for name, parameter in _known(model, optimizer):
                 parameter.copy_(tensors[f"weight/{name}"])
-                kept = {key: tensors[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}/{name}" in tensors}
+                kept = {
+                    key: tensors[f"{key}/{name}"]
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                    if f"{key}/{name}" in tensors
+                }
                 if kept:
                     optimizer.state[parameter] = {k: v.clone().to(parameter.device) for k, v in kept.items()}
         best = {key.removeprefix("best/"): value for key, value in tensors.items() if key.startswith("best/")}

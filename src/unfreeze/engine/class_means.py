@@ -1,6 +1,7 @@
 """A linear head in closed form: each text goes to the nearest class mean. No gradient."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 
 from unfreeze.encoders.outline import Outline
 from unfreeze.engine.batches import canonical_batches, collate, collate_targets
+from unfreeze.engine.prefix import Start
 from unfreeze.engine.runtime import Runtime
 from unfreeze.errors import EncoderError
 from unfreeze.tasks import Feature
@@ -16,7 +18,14 @@ NEVER = -1e4
 """Bias of a class without training examples: it is never the nearest."""
 
 
-def fit_class_means(model: nn.Module, outline: Outline, features: Sequence[Feature], runtime: Runtime) -> None:
+def fit_class_means(
+    model: nn.Module,
+    outline: Outline,
+    *,
+    features: Sequence[Feature],
+    runtime: Runtime,
+    start: Start | None = None,
+) -> None:
     """Set the last linear layer so that its largest logit names the nearest class mean.
 
     With squared Euclidean distance, ``-|x - m|^2 = 2 m.x - |m|^2 - |x|^2``, and the last term is the same for all classes:
@@ -29,6 +38,7 @@ def fit_class_means(model: nn.Module, outline: Outline, features: Sequence[Featu
         outline: the model's parts.
         features: training features; targets below 0 are left out.
         runtime: how to compute.
+        start: remembered hidden states to start from, instead of the text.
     """
     last = _last_linear(model, outline)
     sums = torch.zeros(last.out_features, last.in_features, dtype=torch.float64)
@@ -43,7 +53,9 @@ def fit_class_means(model: nn.Module, outline: Outline, features: Sequence[Featu
     with torch.no_grad(), runtime.computing():
         for indices in canonical_batches(features):
             members = [features[i] for i in indices]
-            model(**collate(members, int(model.config.pad_token_id or 0), runtime.device))  # type: ignore[union-attr,arg-type]
+            inputs = collate(members, pad_token_id=int(model.config.pad_token_id or 0), device=runtime.device)  # type: ignore[union-attr,arg-type]
+            with start.at(model, indices) if start else nullcontext():
+                model(**inputs)
             read, targets = seen.pop().double().cpu(), collate_targets(members, "cpu")
             sums.index_add_(0, targets[targets >= 0], read[targets >= 0])
             numbers += torch.bincount(targets[targets >= 0], minlength=last.out_features)
@@ -59,5 +71,7 @@ def _last_linear(model: nn.Module, outline: Outline) -> nn.Linear:
     head = {name.rpartition(".")[0] for name in outline.head}
     found = [module for name, module in model.named_modules() if name in head and isinstance(module, nn.Linear)]
     if not found or found[-1].bias is None:
-        raise EncoderError(f"{type(model).__name__} has no linear head with a bias, so class means cannot be its weights.")
+        raise EncoderError(
+            f"{type(model).__name__} has no linear head with a bias, so class means cannot be its weights."
+        )
     return found[-1]

@@ -10,7 +10,7 @@ from unfreeze.engine.settings import TrainingSettings
 from unfreeze.plan import Plan
 
 
-def build_optimizer(model: nn.Module, plan: Plan, settings: TrainingSettings) -> torch.optim.AdamW:
+def build_optimizer(model: nn.Module, plan: Plan, *, settings: TrainingSettings) -> torch.optim.AdamW:
     """AdamW (bias-corrected) over every parameter that learns in any stage.
 
     Parameters are grouped by their rate shares over all stages, and by whether they decay; so entering a stage only sets
@@ -36,7 +36,7 @@ def build_optimizer(model: nn.Module, plan: Plan, settings: TrainingSettings) ->
     )
 
 
-def set_rates(optimizer: torch.optim.Optimizer, rate: float, stage_index: int) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, *, rate: float, stage_index: int) -> None:
     """Give every group its rate in a stage: ``rate`` times the group's share there."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["scales"][stage_index]

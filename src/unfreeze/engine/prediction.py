@@ -16,8 +16,8 @@ from unfreeze.tasks import Feature
 def logits_of(
     model: nn.Module,
     features: Sequence[Feature],
-    runtime: Runtime,
     *,
+    runtime: Runtime,
     start: Start | None = None,
 ) -> list[np.ndarray]:
     """Logits in evaluation mode, without gradients.
@@ -37,7 +37,7 @@ def logits_of(
     with torch.inference_mode(), runtime.computing():
         for indices in canonical_batches(features):
             members = [features[i] for i in indices]
-            inputs = collate(members, pad, runtime.device)
+            inputs = collate(members, pad_token_id=pad, device=runtime.device)
             with start.at(model, indices) if start else nullcontext():
                 logits = model(**inputs).logits
             for i, feature, row in zip(indices, members, logits.float().cpu().numpy(), strict=True):

@@ -33,7 +33,7 @@ class PrefixMemory:
         limit_bytes: what the states may take; depths that do not fit are not remembered, and the model runs whole.
     """
 
-    def __init__(self, features: Sequence[Feature], *, limit_bytes: int = 3 * 1024**3) -> None:
+    def __init__(self, features: Sequence[Feature], *, limit_bytes: int = 2 * 1024**3) -> None:
         self._features = features
         self._limit = limit_bytes
         self._states: dict[int, list[torch.Tensor]] = {}
@@ -49,9 +49,9 @@ class PrefixMemory:
         self,
         model: nn.Module,
         outline: Outline,
+        *,
         depth: int,
         runtime: Runtime,
-        *,
         also: frozenset[int] = frozenset(),
     ) -> bool:
         """Make sure that a model can start at a depth: states are there, fit, and give the same logits.
@@ -61,7 +61,8 @@ class PrefixMemory:
             outline: its parts.
             depth: number of layers to skip.
             runtime: how to compute.
-            also: depths that will be asked for later, to be computed in the same pass if they fit.
+            also: depths that will be asked for later, to be computed in the same pass if they fit; if every depth fits,
+                all are.
 
         Returns:
             False where nothing is frozen, memory is short or the family cannot be short-circuited: run the model whole.
@@ -73,8 +74,8 @@ class PrefixMemory:
             size = self._bytes_a_depth(model)
             if len(needed) * size > self._limit:
                 return False
-            together = needed | also - {0}
-            wanted = together if len(together) * size <= self._limit else needed
+            every = set(range(1, outline.depth + 1))
+            wanted = next(some for some in (every, needed | also - {0}, needed) if len(some) * size <= self._limit)
             self._make_room(wanted, size)
             self._compute(model, outline, wanted - self.depths, runtime)
         key = (f"{type(model).__name__}/{sorted(needed)}", depth)
@@ -83,7 +84,7 @@ class PrefixMemory:
         return self._trusted[key]
 
     @contextmanager
-    def skipping(self, model: nn.Module, outline: Outline, depth: int, places: Sequence[int]) -> Iterator[None]:
+    def skipping(self, model: nn.Module, outline: Outline, *, depth: int, places: Sequence[int]) -> Iterator[None]:
         """While it holds, the model's first ``depth`` layers compute nothing and hand on the remembered states.
 
         Args:
@@ -93,9 +94,7 @@ class PrefixMemory:
             places: where the batch's features stand in this memory's list.
         """
         needed = {depth, *_read_by_head(model, outline, depth)}
-        states = {
-            d: nn.utils.rnn.pad_sequence([self._states[d][i] for i in places], batch_first=True) for d in needed
-        }
+        states = {d: nn.utils.rnn.pad_sequence([self._states[d][i] for i in places], batch_first=True) for d in needed}
         layers = _layers(model, outline)
 
         def shortcut(index: int) -> Callable[..., Any]:
@@ -141,7 +140,7 @@ class PrefixMemory:
             for indices in canonical_batches(self._features):
                 members = [self._features[i] for i in indices]
                 with self._recording(model, outline, depths) as seen:
-                    model(**collate(members, pad, runtime.device))
+                    model(**collate(members, pad_token_id=pad, device=runtime.device))
                 for depth in depths:
                     states = seen[depth].float()
                     for i, row, feature in zip(indices, states, members, strict=True):
@@ -152,10 +151,10 @@ class PrefixMemory:
         """Whether the model gives the same logits from remembered states as when run whole, on a few features."""
         indices = canonical_batches(self._features)[0][:8]
         members = [self._features[i] for i in indices]
-        inputs = collate(members, int(model.config.pad_token_id or 0), runtime.device)  # type: ignore[union-attr,arg-type]
+        inputs = collate(members, pad_token_id=int(model.config.pad_token_id or 0), device=runtime.device)  # type: ignore[union-attr,arg-type]
         with _evaluating(model), torch.no_grad(), runtime.computing():
             whole = model(**inputs).logits.float()
-            with self.skipping(model, outline, depth, indices):
+            with self.skipping(model, outline, depth=depth, places=indices):
                 short = model(**inputs).logits.float()
         if whole.ndim == 3:
             real = inputs["attention_mask"].bool()
@@ -164,9 +163,7 @@ class PrefixMemory:
         return bool((whole - short).abs().max() <= limit * whole.abs().max().clamp(min=1e-3))
 
     @contextmanager
-    def _recording(
-        self, model: nn.Module, outline: Outline, depths: set[int]
-    ) -> Iterator[dict[int, torch.Tensor]]:
+    def _recording(self, model: nn.Module, outline: Outline, depths: set[int]) -> Iterator[dict[int, torch.Tensor]]:
         """Collect what enters layer d, for each depth d; for the number of layers, what the last one gives."""
         layers, seen, hooks = _layers(model, outline), {}, []
 
@@ -208,7 +205,7 @@ class Start:
 
     def at(self, model: nn.Module, indices: Sequence[int]) -> AbstractContextManager[None]:
         """While it holds, the model starts at the depth, on the features with these indices."""
-        return self.memory.skipping(model, self.outline, self.depth, [self.places[i] for i in indices])
+        return self.memory.skipping(model, self.outline, depth=self.depth, places=[self.places[i] for i in indices])
 
 
 def _layers(model: nn.Module, outline: Outline) -> nn.ModuleList:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from unfreeze.errors import SettingsError
 
@@ -42,14 +42,15 @@ class Runtime:
         """
         import torch
 
-        before = torch.backends.mkldnn.matmul.fp32_precision
-        torch.backends.mkldnn.matmul.fp32_precision = "bf16" if self.precision == "bf16-matmul" else "ieee"
+        products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # not in torch's stubs
+        before = products.fp32_precision
+        products.fp32_precision = "bf16" if self.precision == "bf16-matmul" else "ieee"
         casts = self.precision == "bf16-autocast" and not backward
         try:
             with torch.autocast(self.device, torch.bfloat16, enabled=casts):
                 yield
         finally:
-            torch.backends.mkldnn.matmul.fp32_precision = before
+            products.fp32_precision = before
 
 
 def prepare_process(threads: int | None = None, precision: str = "auto") -> Runtime:

@@ -38,7 +38,11 @@ def units_of(model: nn.Module, outline: Outline) -> dict[str, str | None]:
     units: dict[str, str | None] = {}
     parts = {name: outline.part_of(name) for name, _ in model.named_parameters()}
     for name, module in model.named_modules():
-        own = {parts[f"{name}.{n}" if name else n] for n, _ in module.named_parameters() if f"{name}.{n}".lstrip(".") in parts}
+        own = {
+            parts[f"{name}.{n}" if name else n]
+            for n, _ in module.named_parameters()
+            if f"{name}.{n}".lstrip(".") in parts
+        }
         if len(own) == 1:
             units[name] = own.pop()
         elif own:

@@ -125,7 +125,7 @@ class Run:
         self._model, self._outline, self._plan, self._settings = model, outline, plan, settings
         self._data, self._runtime, self._checkpoints = data, runtime, checkpoints
         self._memory = memory if plan.encoder_weights == "pretrained" else None
-        self._optimizer = build_optimizer(model, plan, settings)
+        self._optimizer = build_optimizer(model, plan, settings=settings)
         self._state = State()
         self._best: dict[str, torch.Tensor] = {}
         self._stage: Stage | None = None
@@ -177,7 +177,7 @@ class Run:
         enter_stage(self._model, self._outline, stage)
         depth = self._outline.frozen_depth(stage.trainable)
         memory, later = self._memory, frozenset(self._outline.frozen_depth(s.trainable) for s in self._plan.stages)
-        serves = memory and memory.serves(self._model, self._outline, depth, self._runtime, also=later)
+        serves = memory and memory.serves(self._model, self._outline, depth=depth, runtime=self._runtime, also=later)
         self._depth = depth if serves else 0
 
     def _start(self, places: Sequence[int]) -> Start | None:
@@ -188,13 +188,13 @@ class Run:
     def _step(self) -> bool:
         """One optimizer step over one batch; False, without a step, where the loss is not finite."""
         state, settings = self._state, self._settings
-        order = order_of(len(self._data.train), settings.seed, state.epoch)
+        order = order_of(len(self._data.train), seed=settings.seed, epoch=state.epoch)
         size = settings.per_device_train_batch_size
         places = [self._data.train[i] for i in order[state.batch * size : (state.batch + 1) * size]]
         features = [self._data.features[place] for place in places]
         step = state.epoch * self._steps + state.batch
         rate = settings.learning_rate * settings.rate_share(step, self._total)
-        set_rates(self._optimizer, rate, self._plan.stages.index(self._stage))  # type: ignore[arg-type]
+        set_rates(self._optimizer, rate=rate, stage_index=self._plan.stages.index(self._stage))  # type: ignore[arg-type]
         torch.manual_seed(int(np.random.SeedSequence([settings.seed, step]).generate_state(1)[0]))
         number = sum(target != IGNORED for feature in features for target in feature.targets)
         loss = self._accumulate(features, places, number)
@@ -221,9 +221,11 @@ class Run:
             members = [features[i] for i in part]
             start = self._start([places[i] for i in part])
             with self._runtime.computing(), start.at(self._model, range(len(part))) if start else nullcontext():
-                logits = self._model(**collate(members, pad, self._runtime.device)).logits
+                logits = self._model(**collate(members, pad_token_id=pad, device=self._runtime.device)).logits
             targets = collate_targets(members, self._runtime.device)
-            loss = cross_entropy(logits.float().flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+            loss = cross_entropy(
+                logits.float().flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+            )
             with self._runtime.computing(backward=True):
                 (loss / max(1, number)).backward()
             total += float(loss.detach())
@@ -232,10 +234,12 @@ class Run:
     def _end_epoch(self) -> Epoch:
         """Validate, remember the best weights, begin the next pass."""
         state, places = self._state, self._data.validation
-        row = Epoch(state.epoch + 1, (state.epoch + 1) * self._steps, state.loss_sum / max(1, state.targets), None, None)
+        row = Epoch(
+            state.epoch + 1, (state.epoch + 1) * self._steps, state.loss_sum / max(1, state.targets), None, None
+        )
         if places:
             features = [self._data.features[place] for place in places]
-            logits = logits_of(self._model, features, self._runtime, start=self._start(places))
+            logits = logits_of(self._model, features, runtime=self._runtime, start=self._start(places))
             enter_stage(self._model, self._outline, self._stage)  # type: ignore[arg-type]
             total, number = summed_loss(features, logits)
             row.score, row.validation_loss = self._data.score(logits), total / max(1, number)
@@ -269,7 +273,7 @@ class Run:
     def _save(self, seconds: float) -> None:
         self._state.seconds += seconds
         if self._checkpoints is not None:
-            self._checkpoints.save(self._model, self._optimizer, asdict(self._state), self._best)
+            self._checkpoints.save(self._model, self._optimizer, state=asdict(self._state), best=self._best)
 
     def _resume(self) -> None:
         loaded = self._checkpoints.load(self._model, self._optimizer) if self._checkpoints else None

@@ -1,0 +1,1 @@
+"""What is handed over: a model folder, checked by loading it again."""

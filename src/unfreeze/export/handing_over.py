@@ -20,6 +20,7 @@ from unfreeze.compare.trials import Trained
 from unfreeze.data.example import Example
 from unfreeze.data.words import split_words
 from unfreeze.encoders.loading import Encoder
+from unfreeze.encoders.silence import quiet
 from unfreeze.engine.batches import canonical_batches, collate
 from unfreeze.engine.prediction import logits_of
 from unfreeze.engine.runtime import Runtime, prepare_process
@@ -31,7 +32,7 @@ ABOUT = "unfreeze.json"
 CLASSES = {"sequence": "AutoModelForSequenceClassification", "token": "AutoModelForTokenClassification"}
 
 
-def save_model(trained: Trained, material: Material, folder: Path, *, card: str) -> None:
+def save_model(trained: Trained, material: Material, *, folder: Path, card: str) -> None:
     """Write a model folder that ``from_pretrained`` loads: weights, configuration, tokenizer, model card.
 
     Args:
@@ -48,22 +49,23 @@ def save_model(trained: Trained, material: Material, folder: Path, *, card: str)
     about = {"task": task.name, "labels": list(task.labels), "window": encoder.window, "encoder": encoder.name}
 
     def fill(into: Path) -> None:
-        trained.model.save_pretrained(into)  # type: ignore[operator]
-        tokenizer.save_pretrained(into)
+        with quiet():
+            trained.model.save_pretrained(into)  # type: ignore[operator]
+            tokenizer.save_pretrained(into)
         write_json(into / ABOUT, about)
         write_text(into / "README.md", card)
 
     publish_folder(folder, fill)
 
 
-def loads_with(model: nn.Module, kind: str, folder: str) -> str:
+def loads_with(model: nn.Module, *, kind: str, folder: str) -> str:
     """The line of code that loads a saved model; plain transformers where its class can express the head."""
     line = f'transformers.{CLASSES[kind]}.from_pretrained("{folder}")'
     standard = type(model).__module__.startswith("transformers.")
     return line if standard else f"import unfreeze.encoders.pooled; {line}"
 
 
-def check_reload(model: nn.Module, material: Material, folder: Path, runtime: Runtime) -> dict[str, Any]:
+def check_reload(model: nn.Module, material: Material, *, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """Load a saved model in a fresh process and compare its logits with those of the model in memory.
 
     Args:
@@ -79,7 +81,8 @@ def check_reload(model: nn.Module, material: Material, folder: Path, runtime: Ru
         StorageError: it does not load, or gives other logits.
     """
     places = canonical_batches(material.features)[0][:8]
-    inputs = collate([material.features[i] for i in places], int(model.config.pad_token_id or 0), "cpu")  # type: ignore[union-attr,arg-type]
+    probed, pad = [material.features[i] for i in places], int(model.config.pad_token_id or 0)  # type: ignore[union-attr,arg-type]
+    inputs = collate(probed, pad_token_id=pad, device="cpu")
     model = model.to("cpu").eval()
     with torch.inference_mode():
         expected = model(**inputs).logits
@@ -95,7 +98,9 @@ def check_reload(model: nn.Module, material: Material, folder: Path, runtime: Ru
         loaded = load_file(answer)["logits"]
     difference = float((loaded - expected).abs().max())
     if difference > 1e-5:
-        raise StorageError(f"{folder}: the saved model gives other logits after loading (they differ by {difference:g})")
+        raise StorageError(
+            f"{folder}: the saved model gives other logits after loading (they differ by {difference:g})"
+        )
     return {"equal": bool(torch.equal(loaded, expected)), "largest_difference": difference}
 
 
@@ -130,8 +135,8 @@ class FineTuned:
     def predictions(self, examples: Sequence[Example]) -> list[Prediction]:
         """Predictions with probabilities, in the order of the examples."""
         encoded = self.task.encode(examples, self.encoder)
-        logits: list[np.ndarray] = logits_of(self.model, encoded.features, self.runtime)
-        return self.task.decode(examples, encoded.features, logits)
+        logits: list[np.ndarray] = logits_of(self.model, encoded.features, runtime=self.runtime)
+        return self.task.decode(examples, encoded.features, logits=logits)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Copy the model folder to another place."""
@@ -155,14 +160,15 @@ def load_model(folder: str | Path, *, threads: int | None = None, precision: str
         hint = f"; did you mean {path / 'model'}?" if inside.is_file() else ""
         raise EncoderError(f"{folder}: not a model that unfreeze saved (it has no {ABOUT}){hint}")
     runtime, about = prepare_process(threads, precision), read_json(path / ABOUT)
-    import unfreeze.encoders.pooled  # registers our own heads
+    import unfreeze.encoders.pooled  # noqa: F401  # registers our own heads
 
     task = task_named(about["task"])(labels=tuple(about["labels"]))  # type: ignore[call-arg]
     usual = {"trust_remote_code": False, "local_files_only": True}
     try:
-        loader = getattr(transformers, CLASSES[task.kind])
-        model = loader.from_pretrained(path, dtype=torch.float32, use_safetensors=True, **usual)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, **usual)
+        with quiet():
+            loader = getattr(transformers, CLASSES[task.kind])
+            model = loader.from_pretrained(path, dtype=torch.float32, use_safetensors=True, **usual)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path, **usual)
     except (OSError, ValueError, RuntimeError) as error:
         raise EncoderError(f"{folder}: the model does not load: {str(error).splitlines()[0]}") from error
     config = model.config

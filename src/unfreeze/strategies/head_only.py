@@ -15,7 +15,9 @@ from unfreeze.plan import Plan, one_stage
 from unfreeze.strategies._base import Search, strategy
 
 
-@strategy("head-only", Search(learning_rate=(3e-4, 3e-2), num_train_epochs=40, min_steps=600, reads_layers=True, priority=20))
+@strategy(
+    "head-only", Search(learning_rate=(3e-4, 3e-2), num_train_epochs=40, min_steps=600, reads_layers=True, priority=20)
+)
 @dataclass(frozen=True, slots=True)
 class HeadOnly:
     """Only the head learns; the whole encoder is a fixed function."""

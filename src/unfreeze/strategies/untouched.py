@@ -14,7 +14,9 @@ from unfreeze.plan import Plan, Stage
 from unfreeze.strategies._base import Search, strategy
 
 
-@strategy("untouched", Search(learning_rate=None, num_train_epochs=0, min_steps=0, reads_layers=True, floor=True, priority=0))
+@strategy(
+    "untouched", Search(learning_rate=None, num_train_epochs=0, min_steps=0, reads_layers=True, floor=True, priority=0)
+)
 @dataclass(frozen=True, slots=True)
 class Untouched:
     """Nothing learns by gradient; the head is computed from the class means."""

@@ -137,7 +137,7 @@ class Task(Protocol):
         ...
 
     def decode(
-        self, examples: Sequence[Example], features: Sequence[Feature], logits: Sequence[np.ndarray]
+        self, examples: Sequence[Example], features: Sequence[Feature], *, logits: Sequence[np.ndarray]
     ) -> list[Prediction]:
         """Predictions in the order of the examples.
 

@@ -51,39 +51,41 @@ def read_entities(tables: Sequence[Table], columns: Columns, *, labelled: bool) 
 def _unlabelled(table: Table, columns: Columns, *, in_words: bool) -> Iterable[Example]:
     if in_words:
         column = str(find_column(table, "text", WORD_COLUMNS))
-        for line, words in zip(table.lines, table.columns[column], strict=True):
-            yield _of_words([str(word) for word in words], None, table.name, line)
+        for row, words in enumerate(table.columns[column]):
+            yield _of_words([str(word) for word in words or ()], None, table, row)
         return
     column = str(find_column(table, "text", TEXT_COLUMNS, wanted=columns.text))
-    for line, text in zip(table.lines, table.columns[column], strict=True):
+    for row, (line, text) in enumerate(zip(table.lines, table.columns[column], strict=True)):
         words, offsets = split_words(str(text or ""))
-        yield Example(str(text or ""), None, words, offsets, table.name, line)
+        yield Example(str(text or ""), None, words, offsets, table.name, line, row)
 
 
-def _of_words(words: Sequence[str], tags: tuple[str, ...] | None, file: str, line: int, group: str | None = None) -> Example:
+def _of_words(words: Sequence[str], tags: tuple[str, ...] | None, table: Table, row: int, group: Any = None) -> Example:
+    """An example from words alone: its text is the words joined by spaces."""
     offsets, place = [], 0
     for word in words:
         offsets.append((place, place + len(word)))
         place += len(word) + 1
-    return Example(" ".join(words), tags, tuple(words), tuple(offsets), file, line, group)
+    return Example(
+        " ".join(words), tags, tuple(words), tuple(offsets), table.name, table.lines[row], row, _named(group)
+    )
 
 
 def _tagged(table: Table, columns: Columns) -> tuple[tuple[Example, ...], list[Count], str]:
     """Words with tags of any scheme."""
     words = str(find_column(table, "text", WORD_COLUMNS))
     tags = str(find_column(table, "label", TAG_COLUMNS, wanted=columns.label))
-    rows = list(zip(table.lines, table.columns[words], table.columns[tags], strict=True))
-    problems = [p for line, w, t in rows for p in _mismatch(table.name, line, w, t, tags)]
+    rows = list(zip(range(table.rows), table.columns[words], table.columns[tags], strict=True))
+    problems = [p for row, w, t in rows for p in _mismatch(table.name, table.lines[row], w, t, tags)]
     if problems:
         raise DataError(problems, "Each row needs a list of words and a list of as many tags, such as B-PER, I-PER, O.")
-    empty = [line for line, w, _ in rows if not w]
+    empty = [table.lines[row] for row, w, _ in rows if not w]
     rows = [row for row in rows if row[1]]
-    scheme = recognise_scheme([t for _, _, t in rows], file=table.name, lines=[line for line, _, _ in rows])
-    groups = dict(zip(table.lines, table.columns[columns.group], strict=True)) if columns.group else {}
-    examples = tuple(
-        _of_words([str(x) for x in w], to_iob2(t, scheme), table.name, line, _named(groups.get(line))) for line, w, t in rows
-    )
-    counts = [Count(f"{table.name}: sentences without words dropped", len(empty), table.rows, tuple(empty[:20]))]
+    lines = [table.lines[row] for row, _, _ in rows]
+    scheme = recognise_scheme([t for _, _, t in rows], file=table.name, lines=lines, line_a_word=table.form == "conll")
+    groups = table.columns[columns.group] if columns.group else [None] * table.rows
+    examples = tuple(_of_words([str(x) for x in w], to_iob2(t, scheme), table, row, groups[row]) for row, w, t in rows)
+    counts = [Count(f"sentences of {table.name} had no words and were dropped", len(empty), table.rows, tuple(empty))]
     says = f"named entities: words from column {words!r}, {scheme} tags from column {tags!r}"
     return examples, counts if empty else [], says
 
@@ -115,7 +117,7 @@ def _spanned(table: Table, columns: Columns) -> tuple[tuple[Example, ...], list[
     groups = table.columns[columns.group] if columns.group else [None] * table.rows
     examples, empty, widened, problems = [], [], [], []
     rows = zip(table.lines, table.columns[text_column], table.columns[span_column], groups, strict=True)
-    for line, text, given, group in rows:
+    for row, (line, text, given, group) in enumerate(rows):
         if text is None or not str(text).strip():
             empty.append(line)
             continue
@@ -125,12 +127,15 @@ def _spanned(table: Table, columns: Columns) -> tuple[tuple[Example, ...], list[
             words, offsets = split_words(str(text))
             tags, cut = tags_from_spans(offsets, spans)
             widened += [line] * cut
-            examples.append(Example(str(text), tuple(tags), words, offsets, table.name, line, _named(group)))
+            examples.append(Example(str(text), tuple(tags), words, offsets, table.name, line, row, _named(group)))
     if problems:
         raise DataError(problems, "Spans count characters from 0, the end is not included, and they may not overlap.")
     entities = sum(tag.startswith("B-") for e in examples for tag in e.target or ())
-    found = (("texts without words dropped", empty, table.rows), ("entities that cut a word", widened, entities))
-    counts = [Count(f"{table.name}: {what}", len(r), of, tuple(r[:20])) for what, r, of in found if r]
+    found = (
+        (f"texts of {table.name} had no words and were dropped", empty, table.rows),
+        (f"entities of {table.name} began or ended inside a word and were moved to its border", widened, entities),
+    )
+    counts = [Count(what, len(lines), of, tuple(lines)) for what, lines, of in found if lines]
     says = f"named entities: texts from column {text_column!r}, character spans from column {span_column!r}"
     return tuple(examples), counts, says
 

@@ -7,6 +7,7 @@ words alone, never on their tags.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from unfreeze.data.audit import Count
 from unfreeze.data.example import Example
@@ -61,12 +62,15 @@ def encode_words(examples: Sequence[Example], encoder: Encoder, number: Mapping[
             long.append(index)
         features += [_feature(index, example, kept, window, frame, number) for window in windows]
     found = (
-        ("sentences with words that give no token (their tag is O)", silent),
-        ("sentences with a word longer than half the encoder's window (its end is not read)", shortened),
-        (f"sentences longer than the encoder's window of {encoder.window} tokens, read in overlapping windows", long),
+        ("sentences have words that give no token (their tag is O)", silent),
+        ("sentences have a word longer than half the encoder's window (its end is not read)", shortened),
+        (
+            f"sentences are longer than the encoder's window of {encoder.window} tokens and are read in overlapping windows",
+            long,
+        ),
     )
     counts = (
-        Count(what, len(rows), len(examples), tuple(examples[i].line for i in rows[:20])) for what, rows in found if rows
+        Count(what, len(rows), len(examples), tuple(examples[i].line for i in rows)) for what, rows in found if rows
     )
     return Encoded(tuple(features), tuple(counts))
 
@@ -99,7 +103,7 @@ def windows_of(lengths: Sequence[int], room: int) -> list[_Window]:
 
 def _divided(windows: list[_Window]) -> list[_Window]:
     """The same windows, every word spoken for by exactly one of them."""
-    borders = [(left.end + right.start + 1) // 2 for left, right in zip(windows, windows[1:], strict=False)]
+    borders = [(left.end + right.start + 1) // 2 for left, right in pairwise(windows)]
     firsts, lasts = [windows[0].start, *borders], [*borders, windows[-1].end]
     return [_Window(w.start, w.end, f, e) for w, f, e in zip(windows, firsts, lasts, strict=True)]
 
@@ -109,7 +113,9 @@ def _pieces(examples: Sequence[Example], encoder: Encoder) -> list[list[list[int
     filled = [list(example.words) or [""] for example in examples]
     if not filled:
         return []
-    encoding = encoder.tokenizer(filled, is_split_into_words=True, add_special_tokens=False, truncation=False, verbose=False)
+    encoding = encoder.tokenizer(
+        filled, is_split_into_words=True, add_special_tokens=False, truncation=False, verbose=False
+    )
     out = []
     for i, example in enumerate(examples):
         pieces: list[list[int]] = [[] for _ in example.words]

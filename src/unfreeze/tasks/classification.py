@@ -50,7 +50,10 @@ class Classification:
             text = str(find_column(table, "text", TEXT_COLUMNS, wanted=columns.text))
             if not labelled:
                 said = zip(table.lines, table.columns[text], strict=True)
-                examples.append(tuple(Example(str(t or ""), None, file=table.name, line=n) for n, t in said))
+                said_rows = (
+                    Example(str(t or ""), None, file=table.name, line=n, row=i) for i, (n, t) in enumerate(said)
+                )
+                examples.append(tuple(said_rows))
                 continue
             label = find_column(table, "label", LABEL_COLUMNS, wanted=columns.label)
             rows, dropped = _rows(table, text, str(label), columns.group)
@@ -70,7 +73,9 @@ class Classification:
         if len(labels) < 2:
             file = examples[0].file if examples else "the training rows"
             found = f"only the label {labels[0]!r}" if labels else "no label"
-            raise DataError(Problem(file, None, f"found {found}; at least two are needed"), "Add rows of another label.")
+            raise DataError(
+                Problem(file, None, f"found {found}; at least two are needed"), "Add rows of another label."
+            )
         return cls(labels)
 
     def unseen(self, example: Example) -> str | None:
@@ -100,12 +105,12 @@ class Classification:
         counts = []
         if long:
             tokens = sum(len(whole[i]) - encoder.window for i in long)
-            what = f"texts cut at the encoder's window of {encoder.window} tokens ({tokens} tokens lost)"
-            counts.append(Count(what, len(long), len(examples), tuple(examples[i].line for i in long[:20])))
+            what = f"texts were cut at the encoder's window of {encoder.window} tokens ({tokens:,} tokens lost)"
+            counts.append(Count(what, len(long), len(examples), tuple(examples[i].line for i in long)))
         return Encoded(features, tuple(counts))
 
     def decode(
-        self, examples: Sequence[Example], features: Sequence[Feature], logits: Sequence[np.ndarray]
+        self, examples: Sequence[Example], features: Sequence[Feature], *, logits: Sequence[np.ndarray]
     ) -> list[Prediction]:
         """The most probable label of each text."""
         found: dict[int, Prediction] = {}
@@ -162,7 +167,8 @@ def _rows(table: Table, text: str, label: str, group: str | None) -> tuple[tuple
     """Usable rows of a table, and counts of those without a text or without a label."""
     examples, no_text, no_label, problems = [], [], [], []
     groups = table.columns[group] if group is not None else [None] * table.rows
-    for line, said, target, together in zip(table.lines, table.columns[text], table.columns[label], groups, strict=True):
+    rows = zip(table.lines, table.columns[text], table.columns[label], groups, strict=True)
+    for row, (line, said, target, together) in enumerate(rows):
         if isinstance(target, (list, dict)) or isinstance(said, (list, dict)):
             problems.append(Problem(table.name, line, f"columns {text!r} and {label!r} hold a text and one label each"))
         elif said is None or not str(said).strip():
@@ -171,11 +177,11 @@ def _rows(table: Table, text: str, label: str, group: str | None) -> tuple[tuple
             no_label.append(line)
         else:
             named = None if together is None else str(together)
-            examples.append(Example(str(said), _label(target), file=table.name, line=line, group=named))
+            examples.append(Example(str(said), _label(target), file=table.name, line=line, row=row, group=named))
     if problems:
         raise DataError(problems, "For other kinds of data, name the task with --task.")
-    lost = (("rows without a text dropped", no_text), ("rows without a label dropped", no_label))
-    return tuple(examples), [Count(f"{table.name}: {w}", len(r), table.rows, tuple(r[:20])) for w, r in lost if r]
+    lost = (("had no text and were dropped", no_text), ("had no label and were dropped", no_label))
+    return tuple(examples), [Count(f"rows of {table.name} {w}", len(r), table.rows, tuple(r)) for w, r in lost if r]
 
 
 def _label(value: object) -> str:

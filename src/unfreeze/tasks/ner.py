@@ -87,7 +87,7 @@ class NamedEntities:
         return encode_words(examples, encoder, {tag: i for i, tag in enumerate(self.labels)})
 
     def decode(
-        self, examples: Sequence[Example], features: Sequence[Feature], logits: Sequence[np.ndarray]
+        self, examples: Sequence[Example], features: Sequence[Feature], *, logits: Sequence[np.ndarray]
     ) -> list[Prediction]:
         """The most probable tag of each word, made valid IOB2; "O" for words that gave no token."""
         tags = [["O"] * len(example.words) for example in examples]
@@ -134,7 +134,9 @@ class NamedEntities:
     ) -> dict[str, list[Prediction]]:
         """No entity anywhere, and a linear model on the words themselves."""
         words = [example.words for example in examples]
-        linear = token_linear([e.words for e in train], [tuple(e.target or ()) for e in train], sentences=words, seed=seed)
+        linear = token_linear(
+            [e.words for e in train], [tuple(e.target or ()) for e in train], sentences=words, seed=seed
+        )
         nothing = [Prediction(("O",) * len(sentence), 1.0) for sentence in words]
         return {"majority class": nothing, "words + linear": [Prediction(repair_iob2(tags), 1.0) for tags in linear]}
 

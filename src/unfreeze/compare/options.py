@@ -1,0 +1,58 @@
+"""What a user may choose about a comparison, checked before anything is read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from unfreeze.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose about a comparison; ``unfreeze.compare`` says what each means.
+
+    Attributes:
+        numbers: the number that the report shows beside an arm, by the arm's name.
+
+    Raises:
+        SettingsError: values outside what they may be; all of them at once.
+    """
+
+    text_column: str | None = None
+    label_column: str | None = None
+    group_column: str | None = None
+    task: str | None = None
+    model: str | None = None
+    strategies: tuple[str, ...] | None = None
+    budget_seconds: float | None = None
+    seeds: int | None = None
+    folds: int | None = None
+    tuning: int = 3
+    seed: int = 0
+    margin: float = 0.01
+    prefer: Literal["score", "cheap"] = "score"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    max_dropped: float = 0.1
+    threads: int | None = None
+    precision: str = "auto"
+    output_dir: Path | None = None
+    command: str | None = None
+    numbers: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("seeds", "at least 1", self.seeds is None or self.seeds >= 1),
+            ("folds", "at least 1", self.folds is None or self.folds >= 1),
+            ("tuning", "at least 1", self.tuning >= 1),
+            ("seed", "at least 0", self.seed >= 0),
+            ("margin", "a fraction between 0 and 1, such as 0.01 for one point", 0 < self.margin < 1),
+            ("prefer", "'score' or 'cheap'", self.prefer in ("score", "cheap")),
+            ("max_dropped", "a fraction between 0 and 1", 0 <= self.max_dropped <= 1),
+            ("strategies", "at least one", self.strategies is None or len(self.strategies) > 0),
+        )
+        wrong = [
+            f"{name} must be {expected}; got {getattr(self, name)!r}" for name, expected, right in checks if not right
+        ]
+        if wrong:
+            raise SettingsError("; ".join(wrong))

@@ -1,0 +1,281 @@
+"""From the user's file to a verdict, a report and a model: the steps of a comparison, in order."""
+
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from unfreeze.compare.arms import Arm, make_arms
+from unfreeze.compare.comparing import ArmOutcome, Comparing, Floor, epochs_for_all_rows
+from unfreeze.compare.intervals import bootstrap_interval
+from unfreeze.compare.ledger import IDENTITY, Ledger
+from unfreeze.compare.material import Sources, prepare
+from unfreeze.compare.options import Options
+from unfreeze.compare.pricing import (
+    Shape,
+    fit_into,
+    measure_speed,
+    plan_as_dict,
+    price_of_prefix,
+    price_of_trial,
+)
+from unfreeze.compare.summary import absent_row, arm_row, floor_row
+from unfreeze.compare.trials import Trained, predict, train, weights_digest
+from unfreeze.compare.watching import Watcher
+from unfreeze.encoders.loading import load_encoder
+from unfreeze.engine.runtime import Runtime, prepare_process
+from unfreeze.engine.training import Watch
+from unfreeze.export.handing_over import check_reload, loads_with, save_model
+from unfreeze.files import is_whole, read_json, write_json, write_text
+from unfreeze.recommend import Arm as Candidate
+from unfreeze.recommend import as_dict, recommend
+from unfreeze.report.card import render_card
+from unfreeze.report.page import render_page
+from unfreeze.tasks import Columns
+
+_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn")
+
+
+class Conductor:
+    """One comparison from the user's file to the files handed over.
+
+    Args:
+        sources: where the rows are.
+        options: what the user chose.
+        watcher: told what happens.
+    """
+
+    def __init__(self, sources: Sources, options: Options, *, watcher: Watcher | None = None) -> None:
+        self._options, self._watcher = options, watcher or Watcher()
+        self.folder = options.output_dir or Path(f"unfreeze-{sources.stem}")
+        self._runtime = self._settled_runtime()
+        encoder = load_encoder(options.model)
+        columns = Columns(options.text_column, options.label_column, options.group_column)
+        self._watcher.said(f"encoder: {encoder.name}")
+        self.material = prepare(sources, encoder, columns=columns, task=options.task, max_dropped=options.max_dropped)
+        for sentence in (*self.material.says, *(f"{count}" for count in self.material.counts)):
+            self._watcher.said(sentence)
+        self.arms = make_arms(
+            options.strategies, self.material, tuning=options.tuning, overrides=options.settings, seed=options.seed
+        )
+
+    def _settled_runtime(self) -> Runtime:
+        """How to compute: as the comparison in the output folder began, where there is one."""
+        options, stored = self._options, self.folder / IDENTITY
+        threads = options.threads
+        if threads is None and stored.is_file():
+            threads = read_json(stored)["identity"]["runtime"]["threads"]
+        return prepare_process(threads, options.precision)
+
+    def plan(self, ledger: Ledger | None = None) -> dict[str, Any]:
+        """What would be run, at what price, and what the budget leaves out."""
+        asked = self._asked()
+        name = f"plan {asked} {self._options.budget_seconds}"
+        stored = ledger.decision(name) if ledger else None
+        if stored is None:
+            stored = self._priced(asked)
+            if ledger:
+                ledger.decide(name, stored)
+        return stored
+
+    def _asked(self) -> Shape:
+        """The comparison without a budget."""
+        folds = min(len(self.material.splits.folds), self._options.folds or len(self.material.splits.folds))
+        seeds = self._options.seeds or (3 if folds == 1 else 1)
+        return Shape(tuple(arm.name for arm in self.arms), seeds, folds)
+
+    def _priced(self, asked: Shape) -> dict[str, Any]:
+        self._watcher.said("timing a few steps …")
+        learning = next((arm for arm in self.arms if arm.learns), self.arms[0])
+        speed = measure_speed(self.material, learning, runtime=self._runtime)
+        prices = {arm.name: price_of_trial(arm, self.material, speed=speed) for arm in self.arms}
+        prefix, budget = price_of_prefix(self.material, speed), self._options.budget_seconds
+        shape = asked if budget is None else fit_into(budget, self.arms, trial_prices=prices, prefix=prefix, most=asked)
+        return plan_as_dict(shape, self.arms, trial_prices=prices, prefix=prefix) | {
+            "asked_seeds": asked.seeds,
+            "asked_folds": asked.folds,
+        }
+
+    def conduct(self) -> dict[str, Any]:
+        """Run everything that is not in the ledger yet, and write what is handed over.
+
+        Returns:
+            The record of the comparison.
+        """
+        started = time.perf_counter()
+        ledger = Ledger(self.folder, self._identity())
+        plan = self.plan(ledger)
+        self._watcher.planned(plan)
+        shape = Shape(tuple(row["name"] for row in plan["arms"] if row["kept"]), plan["seeds"], plan["folds"])
+        comparing = Comparing(
+            self.material, ledger, runtime=self._runtime, watcher=self._watcher, seed=self._options.seed
+        )
+        outcomes = []
+        for arm in sorted(self.arms, key=lambda arm: _trial_price(plan, arm)):
+            if arm.name in shape.arms:
+                outcome = comparing.search(arm)
+                comparing.runs(outcome, shape)
+                outcomes.append(outcome)
+        self._watcher.said("floors that need no encoder …")
+        floors = comparing.floors(shape)
+        record = self._record(outcomes, floors, plan, shape)
+        record["recommendation"] = as_dict(self._recommend(outcomes, floors, plan))
+        record["handed_over"] = None
+        chosen = next((o for o in outcomes if o.arm.name == record["recommendation"]["chosen"]), None)
+        if chosen is not None:
+            self._hand_over(chosen, record, ledger)
+        record["seconds"] = time.perf_counter() - started
+        self._write(record)
+        return record
+
+    def _identity(self) -> dict[str, Any]:
+        """What makes it this comparison and no other."""
+        return {
+            "rows_and_splits": self.material.digest,
+            "encoder": self.material.encoder.digest,
+            "runtime": asdict(self._runtime),
+        }
+
+    def _record(
+        self, outcomes: Sequence[ArmOutcome], floors: Sequence[Floor], plan: Mapping[str, Any], shape: Shape
+    ) -> dict[str, Any]:
+        material, options, task = self.material, self._options, self.material.task
+        steps = self.arms[0].base.steps_per_epoch(len(material.places(material.splits.folds[0].train)))
+        rows = [arm_row(outcome, task, steps_per_epoch=steps) for outcome in outcomes]
+        dropped = {row["name"]: row["reason"] for row in plan["arms"] if not row["kept"]}
+        rows += [absent_row(arm, "dropped", dropped[arm.name]) for arm in self.arms if arm.name in dropped]
+        rows += [floor_row(floor, task) for floor in floors]
+        for row in rows:
+            row["number"] = options.numbers.get(row["name"])
+        chosen = {k: v for k, v in asdict(options).items() if k not in {"output_dir", "command", "settings", "numbers"}}
+        return {
+            "format": 1,
+            "unfreeze": _version("unfreeze"),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": options.command or "unfreeze.compare(…)",
+            "data": material.summary(),
+            "task": task.name,
+            "metric": task.metric,
+            "encoder": self._encoder(outcomes),
+            "settings": {**chosen, **dict(options.settings), "seeds": shape.seeds, "folds": shape.folds},
+            "runtime": asdict(self._runtime),
+            "versions": {"python": platform.python_version()} | {n: _version(n) for n in _LIBRARIES},
+            "plan": dict(plan),
+            "arms": rows,
+        }
+
+    def _encoder(self, outcomes: Sequence[ArmOutcome]) -> dict[str, Any]:
+        encoder = self.material.encoder
+        numbers = [record["parameters"] for outcome in outcomes for record in outcome.records.values()]
+        layers = getattr(encoder.config, "num_hidden_layers", None)
+        named = {"name": encoder.name, "family": encoder.family, "digest": encoder.digest, "window": encoder.window}
+        return named | {"layers": layers, "parameters": min(numbers, default=None)}
+
+    def _recommend(self, outcomes: Sequence[ArmOutcome], floors: Sequence[Floor], plan: Mapping[str, Any]) -> Any:
+        steps = self.arms[0].base.steps_per_epoch(len(self.material.places(self.material.splits.folds[0].train)))
+        candidates = [_candidate(outcome, steps) for outcome in outcomes]
+        for row in plan["arms"]:
+            if not row["kept"]:
+                floor = next(arm for arm in self.arms if arm.name == row["name"]).strategy.search.floor
+                candidates.append(_absent(row["name"], floor, "dropped", row["reason"]))
+        candidates += [Candidate(f.name, f.runs, True, None, f.seconds, 0, 0.0, "done", "") for f in floors]
+        return recommend(
+            candidates,
+            self.material.task.score,
+            metric=self.material.task.metric,
+            margin=self._options.margin,
+            prefer=self._options.prefer,
+        )
+
+    def _hand_over(self, outcome: ArmOutcome, record: dict[str, Any], ledger: Ledger) -> None:
+        """Train the chosen arm once more on all rows that are not test, save it, open the test split once."""
+        arm, chosen = outcome.arm, outcome.chosen
+        epochs = epochs_for_all_rows(list(outcome.records.values()))
+        trial = arm.trial(chosen.head, chosen.settings.learning_rate, seed=self._options.seed, fold=None)  # type: ignore[union-attr]
+        trial = trial.stopped_after(epochs)
+        target, name = self.folder / "model", f"handed over {trial.key}"
+        stored = ledger.decision(name)
+        if stored is not None and is_whole(target) and stored["manifest"] == read_json(target / "manifest.json"):
+            record["handed_over"] = stored["about"]
+            return
+        self._watcher.began(arm.name, "on all rows that are not test")
+        watch = Watch(progress=lambda fraction: self._watcher.progressed(arm.name, fraction), stop=self._watcher.stop)
+        trained = train(self.material, trial, runtime=self._runtime, folder=ledger.folder_of(trial), watch=watch)
+        record["handed_over"] = about = self._about(trained, arm, epochs)
+        save_model(trained, self.material, folder=target, card=render_card(record))
+        about["reload_check"] = check_reload(trained.model, self.material, folder=target, runtime=self._runtime)
+        ledger.decide(name, {"about": about, "manifest": read_json(target / "manifest.json")})
+
+    def _about(self, trained: Trained, arm: Arm, epochs: int) -> dict[str, Any]:
+        task, test = self.material.task, self.material.splits.test
+        about: dict[str, Any] = {
+            "name": arm.name,
+            "folder": "model",
+            "loads_with": loads_with(trained.model, kind=task.kind, folder="model"),
+            "epochs": epochs,
+            "rows": len(self.material.splits.not_test),
+            "weights_sha256": weights_digest(trained.model),
+            "test": None,
+            "test_interval": None,
+            "reload_check": None,
+        }
+        if test:
+            counts = self.material.counts_of(
+                test, predict(self.material, trained, examples=test, runtime=self._runtime)
+            )
+            interval = bootstrap_interval(counts, task.score)
+            about |= {"test": task.details(counts.sum(0)), "test_interval": [interval.low, interval.high]}
+        return about
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        write_json(self.folder / "record.json", record)
+        advice = {key: record[key] for key in ("unfreeze", "created", "command", "task", "metric", "recommendation")}
+        costs = (
+            "name",
+            "floor",
+            "state",
+            "score",
+            "interval",
+            "train_seconds",
+            "total_seconds",
+            "stored_bytes",
+            "starved",
+        )
+        advice["arms"] = [{key: arm[key] for key in costs} for arm in record["arms"]]
+        write_json(self.folder / "recommendation.json", advice | {"handed_over": record["handed_over"]})
+        write_text(self.folder / "report.html", render_page(record))
+
+
+def _candidate(outcome: ArmOutcome, steps_per_epoch: int) -> Candidate:
+    """An arm that was run, as the verdict sees it."""
+    arm, records = outcome.arm, list(outcome.records.values())
+    if outcome.chosen is None or outcome.runs is None or outcome.failed:
+        return _absent(arm.name, arm.strategy.search.floor, "failed", outcome.failed or "it was not run")
+    return Candidate(
+        arm.name,
+        outcome.runs,
+        arm.strategy.search.floor,
+        arm.starved(outcome.chosen, steps_per_epoch),
+        sum(record["train_seconds"] for record in records) / len(records),
+        records[0]["stored_bytes"],
+        1000 * records[0]["predict_seconds_per_example"],
+    )
+
+
+def _absent(name: str, floor: bool, state: Literal["dropped", "failed"], reason: str) -> Candidate:
+    return Candidate(name, None, floor, state=state, reason=reason)
+
+
+def _trial_price(plan: Mapping[str, Any], arm: Arm) -> float:
+    return next(row["trial_seconds"] for row in plan["arms"] if row["name"] == arm.name)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
