@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from unfreeze.encoders.outline import Outline
 from unfreeze.engine.batches import collate, collate_targets, grouped_by_length, order_of
 from unfreeze.engine.checkpoints import Checkpoints
+from unfreeze.engine.embedding_rows import EmbeddingRows
 from unfreeze.engine.optimizer import build_optimizer, set_rates
 from unfreeze.engine.prediction import logits_of, summed_loss
 from unfreeze.engine.prefix import PrefixMemory, Start
@@ -125,6 +126,7 @@ class Run:
         self._model, self._outline, self._plan, self._settings = model, outline, plan, settings
         self._data, self._runtime, self._checkpoints = data, runtime, checkpoints
         self._memory = memory if plan.encoder_weights == "pretrained" else None
+        self._embedding_rows = EmbeddingRows(model)
         self._optimizer = build_optimizer(model, plan, settings=settings)
         self._state = State()
         self._best: dict[str, torch.Tensor] = {}
@@ -217,19 +219,25 @@ class Run:
         """Gradients of a batch, part by part: each part's summed loss over the whole batch's number of targets."""
         total = 0.0
         pad = int(self._model.config.pad_token_id or 0)  # type: ignore[union-attr,arg-type]
-        for part in grouped_by_length([feature.length for feature in features]):
-            members = [features[i] for i in part]
-            start = self._start([places[i] for i in part])
-            with self._runtime.computing(), start.at(self._model, range(len(part))) if start else nullcontext():
-                logits = self._model(**collate(members, pad_token_id=pad, device=self._runtime.device)).logits
-            targets = collate_targets(members, self._runtime.device)
-            loss = cross_entropy(
-                logits.float().flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-            )
-            with self._runtime.computing(backward=True):
-                (loss / max(1, number)).backward()
-            total += float(loss.detach())
+        parts = grouped_by_length([feature.length for feature in features])
+        ids = torch.tensor([pad, *(i for f in features for i in f.inputs["input_ids"])], device=self._runtime.device)
+        with self._embedding_rows.accumulating(ids):
+            for part in parts:
+                total += self._accumulate_part([features[i] for i in part], [places[i] for i in part], number)
         return total
+
+    def _accumulate_part(self, members: Sequence[Feature], places: Sequence[int], number: int) -> float:
+        """Gradients of one part, by one call of the model."""
+        pad = int(self._model.config.pad_token_id or 0)  # type: ignore[union-attr,arg-type]
+        inputs = collate(members, pad_token_id=pad, device=self._runtime.device)
+        start = self._start(places)
+        with self._runtime.computing(), start.at(self._model, range(len(places))) if start else nullcontext():
+            logits = self._model(**inputs).logits
+        targets = collate_targets(members, self._runtime.device)
+        loss = cross_entropy(logits.float().flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+        with self._runtime.computing(backward=True):
+            (loss / max(1, number)).backward()
+        return float(loss.detach())
 
     def _end_epoch(self) -> Epoch:
         """Validate, remember the best weights, begin the next pass."""
