@@ -10,7 +10,7 @@ from unfreeze.errors import UnfreezeError
 
 # The function takes the place of the package ``unfreeze.compare``, which front.py has loaded by then: a package takes the
 # name in its parent only when it is first imported.
-from unfreeze.front import Comparison, compare, load_comparison
+from unfreeze.front import Comparison, compare, fit, load_comparison
 from unfreeze.plan import Plan
 from unfreeze.strategies import STRATEGIES
 
@@ -26,6 +26,7 @@ __all__ = [
     "Plan",
     "UnfreezeError",
     "compare",
+    "fit",
     "load_comparison",
     "load_model",
 ]

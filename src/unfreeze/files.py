@@ -8,11 +8,14 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from unfreeze.errors import StorageError
 
@@ -28,15 +31,22 @@ def told_plainly(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        number = _errno_of(error)
         cures = {
             errno.ENOSPC: "the disk is full; free some space and run the same command again, it goes on from here",
             errno.EDQUOT: "your disk quota is used up; free some space and run the same command again",
             errno.EACCES: "there is no permission to write here; choose another folder with --output-dir",
             errno.EROFS: "the file system is read-only; choose another folder with --output-dir",
         }
-        what = cures.get(error.errno or 0, error.strerror or str(error))
+        what = cures.get(number) or (os.strerror(number) if number else str(error))
         raise StorageError(f"{path}: cannot be written: {what}") from error
+
+
+def _errno_of(error: Exception) -> int:
+    """The operating system's error number, 0 for none; safetensors gives it in words alone."""
+    said = re.search(r"os error (\d+)", str(error))
+    return (error.errno or 0) if isinstance(error, OSError) else int(said[1]) if said else 0
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -99,18 +109,27 @@ def publish_folder(folder: Path, fill: Callable[[Path], None]) -> None:
             fill(staging)
             digests = {str(p.relative_to(staging)): digest_of(p) for p in sorted(staging.rglob("*")) if p.is_file()}
             write_json(staging / MANIFEST, {"files": digests, "complete": True})
-            for path in staging.rglob("*"):
+            for path in (*staging.rglob("*"), staging):
                 _sync(path)
-            if folder.exists():
-                aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-                folder.rename(aside)
-                staging.rename(folder)
-                shutil.rmtree(aside, ignore_errors=True)
-            else:
-                staging.rename(folder)
+            _replace_folder(folder, staging)
             _sync_folder(folder.parent)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def _replace_folder(folder: Path, staging: Path) -> None:
+    """Rename a folder into its place; where that fails, what was there before is there again."""
+    if not folder.exists():
+        staging.rename(folder)
+        return
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.old.part")
+    folder.rename(aside)
+    try:
+        staging.rename(folder)
+    except OSError:
+        aside.rename(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def is_whole(folder: Path) -> bool:
@@ -120,7 +139,7 @@ def is_whole(folder: Path) -> bool:
         return bool(manifest["complete"]) and all(
             digest_of(folder / name) == digest for name, digest in manifest["files"].items()
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
@@ -131,8 +150,10 @@ def digest_of(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    if path.is_file():
-        with path.open("rb") as file:
+    if path.is_dir():
+        _sync_folder(path)
+    else:
+        with path.open("r+b") as file:  # Windows syncs only what is open for writing
             os.fsync(file.fileno())
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from unfreeze.compare.options import Options
 from unfreeze.errors import SettingsError
 from unfreeze.files import read_json
+from unfreeze.strategies import strategy_named
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from unfreeze.compare.material import Source
+    from unfreeze.compare.material import Source, Sources
     from unfreeze.compare.watching import Watcher
     from unfreeze.export.handing_over import FineTuned
 
@@ -95,6 +96,7 @@ def compare(
     precision: str = "auto",
     output_dir: str | Path | None = None,
     command: str | None = None,
+    numbers: Mapping[str, int] | None = None,
     watcher: "Watcher | None" = None,
 ) -> Comparison:
     """Compare ways of fine-tuning on labelled text, and hand over the one to use.
@@ -123,6 +125,7 @@ def compare(
         precision: "auto", "fp32" or "bf16".
         output_dir: where everything goes; a comparison under way there is gone on with.
         command: how this comparison is spelled, for the report.
+        numbers: numbers that the report shows beside the ways, by name.
         watcher: told what happens.
 
     Returns:
@@ -155,12 +158,115 @@ def compare(
         precision=precision,
         output_dir=None if output_dir is None else Path(output_dir),
         command=command,
+        numbers=dict(numbers or {}),
     )
+    for name in options.strategies or ():
+        strategy_named(name)  # a misspelt name is told before anything heavy is loaded
     from unfreeze.compare.material import Sources
     from unfreeze.conducting import Conductor  # brings torch
 
     conductor = Conductor(Sources(file, train, validation, test), options, watcher=watcher)
     return Comparison(conductor.conduct(), conductor.folder)
+
+
+def fit(
+    file: "Source | None" = None,
+    *,
+    strategy: str,
+    train: "Source | None" = None,
+    validation: "Source | None" = None,
+    test: "Source | None" = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    group_column: str | None = None,
+    task: str | None = None,
+    model: str | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    max_dropped: float = 0.1,
+    threads: int | None = None,
+    precision: str = "auto",
+    output_dir: str | Path | None = None,
+    command: str | None = None,
+    watcher: "Watcher | None" = None,
+) -> Comparison:
+    """Train one way of fine-tuning on labelled text: a comparison with a single arm, beside its floors.
+
+    The middle of the strategy's range is its learning rate (``settings={"learning_rate": …}`` fixes another); the head
+    and the number of epochs are chosen on validation rows; then the model is trained on all rows that are not test.
+
+    Args:
+        file: labelled rows, as for ``compare``; so are all other arguments but the next.
+        strategy: the way, such as "full" or "last-k:k=4".
+        train: training rows, instead of ``file``.
+        validation: validation rows, beside ``train``.
+        test: test rows, beside ``train``.
+        text_column: the column of texts, where its name does not tell.
+        label_column: the column of labels, where its name does not tell.
+        group_column: rows with equal values here never lie on both sides of a split.
+        task: "classification" or "ner"; None to recognise it.
+        model: a hub name or a folder; None for the embedded encoder.
+        seed: of the run.
+        settings: training settings, such as {"num_train_epochs": 3}.
+        max_dropped: largest share of a file's rows that may be dropped.
+        threads: threads of one operation; None for the cores this process may use.
+        precision: "auto", "fp32" or "bf16".
+        output_dir: where everything goes; a run under way there is gone on with.
+        command: how this is spelled, for the report.
+        watcher: told what happens.
+
+    Returns:
+        The comparison of one arm; its ``best`` is the model.
+
+    Raises:
+        UnfreezeError: as for ``compare``.
+    """
+    return compare(
+        file,
+        train=train,
+        validation=validation,
+        test=test,
+        text_column=text_column,
+        label_column=label_column,
+        group_column=group_column,
+        task=task,
+        model=model,
+        strategies=(strategy,),
+        budget=None,
+        seeds=1,
+        folds=1,
+        tuning=1,
+        seed=seed,
+        settings=settings,
+        max_dropped=max_dropped,
+        threads=threads,
+        precision=precision,
+        output_dir=output_dir,
+        command=command,
+        watcher=watcher,
+    )
+
+
+def plan_comparison(sources: "Sources", options: Options) -> dict[str, Any]:
+    """What a comparison would run, stage by stage, and at what price; nothing is trained or written.
+
+    Args:
+        sources: where the rows are.
+        options: what would be compared.
+
+    Returns:
+        The plan: each arm's stages (who learns, at which rates), and its price in seconds.
+
+    Raises:
+        UnfreezeError: as for ``compare``.
+    """
+    from unfreeze.compare.dry_run import stages_of
+    from unfreeze.conducting import Conductor
+
+    conductor = Conductor(sources, options)
+    plan = conductor.plan()
+    stages = {arm.name: stages_of(arm, conductor.material) for arm in conductor.arms}
+    return plan | {"arms": [row | {"stages": stages[row["name"]]} for row in plan["arms"]]}
 
 
 def load_comparison(folder: str | Path) -> Comparison:

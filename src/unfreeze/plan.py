@@ -88,7 +88,11 @@ class Plan:
     @property
     def ever_trainable(self) -> frozenset[str]:
         """Names of the parameters that learn in any stage."""
-        return frozenset(name for stage in self.stages for name in stage.trainable)
+        return frozenset().union(*(stage.trainable for stage in self.stages))
+
+    def touched_by(self, stage: Stage) -> frozenset[str]:
+        """Names of what learns in a stage or learned before it; all others have their first weights."""
+        return frozenset().union(*(earlier.trainable for earlier in self.stages if earlier.start <= stage.start))
 
 
 def one_stage(*groups: Iterable[str]) -> Plan:

@@ -65,8 +65,9 @@ def make_arms(
 ) -> list[Arm]:
     """The arms of a comparison, in order of priority.
 
-    Every arm gets the same number of tuning trials: one that has more heads to choose among tries fewer learning rates. A
-    floor is tried once.
+    Every arm gets the same number of tuning trials, as many as its heads take at least: one that has more heads to choose
+    among tries fewer learning rates. Where the user fixed the rate, each arm tries all of its heads and nothing else. A
+    floor that learns is tried once.
 
     Args:
         names: strategies as the user spells them; None for all.
@@ -77,29 +78,58 @@ def make_arms(
 
     Raises:
         UnknownName: a strategy, or a setting, that does not exist.
-        SettingsError: a strategy is named twice.
+        SettingsError: a strategy is named twice, or a setting has a value that it cannot have.
     """
-    unknown = [key for key in overrides if key not in TUNABLE]
-    if unknown:
-        raise UnknownName("training setting", unknown[0], TUNABLE)
+    _check_overrides(overrides)
     chosen = [strategy_named(name) for name in (names if names is not None else STRATEGIES)]
     spelled = [spelling_of(strategy) for strategy in chosen]
     if len(set(spelled)) < len(spelled):
         raise SettingsError(f"a strategy is named twice: {', '.join(spelled)}")
     chosen.sort(key=lambda strategy: (strategy.search.floor, strategy.search.priority))
-    steps = TrainingSettings().steps_per_epoch(len(material.places(material.splits.folds[0].train)))
-    trials = tuning + len(material.task.heads(reads_layers=False)) - 1
-    return [_arm(strategy, material, trials, overrides, steps, seed) for strategy in chosen]
+    usual = TrainingSettings(**dict(overrides))
+    steps = usual.steps_per_epoch(len(material.places(material.splits.folds[0].train)))
+    heads = [_heads(material, strategy) for strategy in chosen]
+    most = [len(some) for some, strategy in zip(heads, chosen, strict=True) if not strategy.search.floor]
+    trials = max(tuning + len(material.task.heads(reads_layers=False)) - 1, *most, 1)
+    pairs = zip(chosen, heads, strict=True)
+    return [_arm(strategy, some, trials, overrides, steps, seed) for strategy, some in pairs]
+
+
+def _check_overrides(overrides: Mapping[str, Any]) -> None:
+    """Refuse settings that do not exist, or whose values are no numbers; the numbers' ranges are checked elsewhere."""
+    unknown = [key for key in overrides if key not in TUNABLE]
+    if unknown:
+        raise UnknownName("training setting", unknown[0], TUNABLE)
+    whole = {f.name for f in fields(TrainingSettings) if f.type is int}
+    wrong = [
+        f"{key} must be a {'whole ' if key in whole else ''}number; got {value!r}"
+        for key, value in overrides.items()
+        if isinstance(value, bool) or not isinstance(value, int if key in whole else (int, float))
+    ]
+    if wrong:
+        raise SettingsError("; ".join(wrong))
+
+
+def _heads(material: Material, strategy: Strategy) -> tuple[HeadSettings, ...]:
+    """The heads a strategy chooses among, none of which reads more layers than the encoder has."""
+    search = strategy.search
+    heads = material.task.heads(reads_layers=search.reads_layers)
+    if search.floor and search.learning_rate is not None:
+        heads = heads[:1]
+    depth = getattr(material.encoder.config, "num_hidden_layers", None) or max(head.layers for head in heads)
+    return tuple(dict.fromkeys(replace(head, layers=min(head.layers, depth)) for head in heads))
 
 
 def _arm(
-    strategy: Strategy, material: Material, trials: int, overrides: Mapping[str, Any], steps: int, seed: int
+    strategy: Strategy,
+    heads: tuple[HeadSettings, ...],
+    trials: int,
+    overrides: Mapping[str, Any],
+    steps: int,
+    seed: int,
 ) -> Arm:
     search = strategy.search
-    heads = material.task.heads(reads_layers=search.reads_layers)
     learns = search.learning_rate is not None
-    if search.floor and learns:
-        heads = heads[:1]
     epochs = max(search.num_train_epochs, ceil(search.min_steps / steps), 1)
     rates = search.rates(1 if search.floor else max(1, trials - len(heads) + 1)) if learns else (1.0,)
     if "learning_rate" in overrides and learns:

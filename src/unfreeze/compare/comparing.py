@@ -1,5 +1,6 @@
 """Run a comparison: the arms' searches, then their runs over seeds and folds, then the floors that need no encoder."""
 
+import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from unfreeze.compare.arms import Arm, best_trial, search_order
 from unfreeze.compare.ledger import Ledger
@@ -17,7 +19,10 @@ from unfreeze.compare.trials import Trial, run_trial
 from unfreeze.compare.watching import Watcher
 from unfreeze.engine.runtime import Runtime
 from unfreeze.engine.training import Watch
-from unfreeze.errors import Interrupted
+from unfreeze.errors import Interrupted, SettingsError, UserError
+
+CHECKPOINT_SECONDS = "UNFREEZE_CHECKPOINT_SECONDS"
+"""Environment variable: seconds between checkpoints, 60 if it is not set. Tests that kill a comparison set it lower."""
 
 
 @dataclass(slots=True)
@@ -26,7 +31,8 @@ class ArmOutcome:
 
     Attributes:
         arm: which.
-        tuning: the search's trials with their validation scores, in the order tried.
+        tuning: the search's trials with their validation scores, in the order tried; NaN where there is none.
+        tried: the ledger's records of all its trials, those of the search and those of the runs.
         chosen: the best of them; its settings are those of all runs.
         records: the ledger's records of the runs, by (seed, fold).
         runs: scores and counts, for the verdict.
@@ -35,6 +41,7 @@ class ArmOutcome:
 
     arm: Arm
     tuning: dict[Trial, float] = field(default_factory=dict)
+    tried: dict[Trial, dict[str, Any]] = field(default_factory=dict)
     chosen: Trial | None = None
     records: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     runs: RunScores | None = None
@@ -76,27 +83,48 @@ class Comparing:
         if record is None:
             if self._watcher.stop():
                 raise Interrupted("stopped; the same command goes on from here")
+            if self._ledger.is_damaged(trial):
+                self._watcher.said(f"the record of {trial.key} is damaged; this trial is run again")
             self._watcher.began(arm.name, doing)
-            watch = Watch(
-                progress=lambda fraction: self._watcher.progressed(arm.name, fraction),
-                scored=lambda row: self._watcher.scored(arm.name, row.score or 0.0),
-                stop=self._watcher.stop,
-            )
+            watch = watch_for(self._watcher, arm.name)
             folder = self._ledger.folder_of(trial)
             record = run_trial(self._material, trial, runtime=self._runtime, folder=folder, watch=watch)
         self._watcher.ended(arm.name, record)
         return record
 
     def search(self, arm: Arm) -> ArmOutcome:
-        """Find an arm's settings on the first fold with the first seed."""
+        """Find an arm's settings on the first fold with the first seed.
+
+        Settings that cannot be trained, or diverge, count as worse than all others; the arm fails if no other is left.
+        """
         outcome, metric = ArmOutcome(arm), self._material.task.metric
+        reasons: list[str] = []
         for number, trial in enumerate(search_order(arm, outcome.tuning, seed=self._seed, fold=0), start=1):
-            record = self.trial(arm, trial, doing=f"settings {number} of {arm.tuning_trials}")
-            outcome.tuning[trial] = score_of(record, metric)
+            record = self._tried(outcome, trial, doing=f"settings {number} of {arm.tuning_trials}")
+            if isinstance(record, str):
+                reasons.append(record)
+            outcome.tuning[trial] = float("nan") if isinstance(record, str) else score_of(record, metric)
         outcome.chosen = best_trial(outcome.tuning)
         if not np.isfinite(outcome.tuning[outcome.chosen]):
-            outcome.failed = "its loss became infinite under every setting tried"
+            self._fail(outcome, reasons[0] if reasons else "its loss became infinite under every setting tried")
         return outcome
+
+    def _tried(self, outcome: ArmOutcome, trial: Trial, *, doing: str) -> dict[str, Any] | str:
+        """A trial's record; or, for a way that cannot be trained here, why not: the other ways go on without it."""
+        try:
+            record = self.trial(outcome.arm, trial, doing=doing)
+        except UserError as error:
+            return str(error)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            return "it needs more memory than this machine has free"
+        outcome.tried[trial] = record
+        return record
+
+    def _fail(self, outcome: ArmOutcome, reason: str) -> None:
+        outcome.failed = reason
+        self._watcher.said(f"{outcome.arm.name} gives no result: {reason}")
 
     def runs(self, outcome: ArmOutcome, shape: Shape) -> None:
         """Run an arm's chosen settings over seeds and folds."""
@@ -108,7 +136,11 @@ class Comparing:
             for fold in range(shape.folds):
                 trial = arm.trial(chosen.head, chosen.settings.learning_rate, seed=seed, fold=fold)
                 done = f"seed {seed + 1 - self._seed} of {seeds}" + (f", fold {fold + 1}" if shape.folds > 1 else "")
-                outcome.records[seed, fold] = self.trial(arm, trial, doing=done)
+                record = self._tried(outcome, trial, doing=done)
+                if isinstance(record, str):
+                    self._fail(outcome, record)
+                    return
+                outcome.records[seed, fold] = record
         outcome.runs = self._run_scores(outcome, seeds, shape.folds)
 
     def _run_scores(self, outcome: ArmOutcome, seeds: int, folds: int) -> RunScores:
@@ -177,5 +209,33 @@ def score_of(record: Mapping[str, Any], metric: str) -> float:
 
 
 def epochs_for_all_rows(records: Sequence[Mapping[str, Any]]) -> int:
-    """After how many epochs to stop when no validation rows are left to say so: the runs' mean best epoch, rounded."""
-    return max(1, round(statistics.mean(record["best_epoch"] for record in records)))
+    """After how many epochs to stop when no validation rows are left to say so: the runs' mean best epoch, rounded.
+
+    Runs that diverged say nothing about it. Halves are rounded up: too many epochs cost less than too few.
+    """
+    best = [record["best_epoch"] for record in records if record["state"] == "done"]
+    return max(1, int(statistics.mean(best) + 0.5)) if best else 1
+
+
+def watch_for(watcher: Watcher, arm: str) -> Watch:
+    """How a run of an arm reports to a watcher, and how often it writes a checkpoint.
+
+    Raises:
+        SettingsError: the environment variable ``UNFREEZE_CHECKPOINT_SECONDS`` is no number of seconds.
+    """
+    written = os.environ.get(CHECKPOINT_SECONDS) or "60"
+    try:
+        seconds = float(written)
+    except ValueError:
+        raise SettingsError(f"{CHECKPOINT_SECONDS} is a number of seconds; got {written!r}") from None
+    return Watch(
+        progress=lambda fraction: watcher.progressed(arm, fraction),
+        scored=lambda row: None if row.score is None else watcher.scored(arm, row.score),
+        stop=watcher.stop,
+        checkpoint_seconds=seconds,
+    )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory is short; torch has no type of its own for it on the CPU."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)

@@ -21,6 +21,9 @@ from unfreeze.engine.prefix import PrefixMemory
 from unfreeze.errors import DataError, Problem, SettingsError
 from unfreeze.tasks import Columns, Feature, Reading, Task, recognise_task
 
+FEWEST_ALIKE = 5
+"""Rows of a stratum that can be dealt to a test split and to folds evenly."""
+
 SPLIT_COLUMNS = ("split", "subset", "fold_name", "partition")
 Source = Any
 """A path, or a pandas frame."""
@@ -173,8 +176,9 @@ def prepare(
     check_share([count for count in reading.counts if "dropped" in count.what], max_dropped, file=tables[0].name)
     examples = tuple(example for rows in reading.examples for example in rows)
     splits = _splits(cls, [split for split, _ in named], tables, reading)
-    learned = cls.learned_from([examples[i] for i in splits.folds[0].train])
-    _refuse_unseen(learned, examples, splits)
+    shown = sorted({i for fold in splits.folds for i in fold.train})
+    learned = cls.learned_from([examples[i] for i in shown])
+    _refuse_unseen(learned, examples, shown)
     encoded = learned.encode(examples, encoder)
     left = Count(
         "training rows were left out: their text is also in validation or test", len(splits.left_out), len(examples)
@@ -199,16 +203,33 @@ def _splits(task: type[Task], names: list[str | None], tables: list[Table], read
         raise DataError(Problem(tables[0].name, None, "no usable row is left"), "Check the text and label columns.")
     return make_splits(
         keys=[text_key(example.text) for example in examples],
-        strata=[task().stratum(example) for example in examples],
+        strata=_strata(task, examples),
         groups=[example.group for example in examples],
         given=given if any(split is not None for split in given) else None,
         file=tables[0].name,
     )
 
 
-def _refuse_unseen(task: Task, examples: Sequence[Example], splits: Splits) -> None:
+def _strata(task: type[Task], examples: Sequence[Example]) -> list[str]:
+    """What splits are balanced by.
+
+    Of a whole text's label every split must have some. What a sentence's tags make together is only for balance, so there
+    the rare mixtures count as one: else a small file would be refused for a sentence that names all types at once.
+    """
+    strata = [task().stratum(example) for example in examples]
+    if task.kind == "sequence":
+        return strata
+    alike = {(stratum, e.group or text_key(e.text)) for stratum, e in zip(strata, examples, strict=True)}
+    number = Counter(stratum for stratum, _ in alike)
+    most = number.most_common(1)[0][0]
+    rare = {stratum for stratum, n in number.items() if n < FEWEST_ALIKE and stratum != most}
+    pooled = "rare" if sum(number[stratum] for stratum in rare) >= FEWEST_ALIKE else most
+    return [pooled if stratum in rare else stratum for stratum in strata]
+
+
+def _refuse_unseen(task: Task, examples: Sequence[Example], shown: Sequence[int]) -> None:
     """A label that training never shows cannot be learned."""
-    training = set(splits.folds[0].train)
+    training = set(shown)
     problems = [
         Problem(e.file, e.line, f"the label {unseen!r} occurs in no training row")
         for i, e in enumerate(examples)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
+from torch import nn
+
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.material import Material
 from unfreeze.compare.trials import planned
-from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.outline import Outline
 from unfreeze.engine.prediction import logits_of
 from unfreeze.engine.runtime import Runtime
@@ -39,6 +40,21 @@ class Speed:
     outline: Outline
 
 
+def outline_of(material: Material, arm: Arm, *, runtime: Runtime) -> Outline:
+    """The parts of the model that an arm trains, to check and to price plans by.
+
+    Raises:
+        EncoderError: the encoder is none that can be trained.
+    """
+    return _model(material, arm, runtime)[1]
+
+
+def _model(material: Material, arm: Arm, runtime: Runtime) -> tuple[nn.Module, Outline]:
+    head, rate = arm.heads[0], arm.rates[0]
+    model, outline, _ = planned(material, arm.trial(head, rate, seed=arm.base.seed, fold=0), runtime=runtime)
+    return model, outline
+
+
 def measure_speed(material: Material, arm: Arm, *, runtime: Runtime) -> Speed:
     """Time a few steps of training everything, and a few batches of prediction, on rows of the user's.
 
@@ -47,11 +63,10 @@ def measure_speed(material: Material, arm: Arm, *, runtime: Runtime) -> Speed:
         arm: any; only its settings are read.
         runtime: how to compute.
     """
-    trial = arm.trial(HeadSettings(), arm.rates[0], seed=arm.base.seed, fold=0)
-    model, outline, _ = planned(material, trial, runtime=runtime)
+    model, outline = _model(material, arm, runtime)
     places = material.places(material.splits.folds[0].train)[: 4 * arm.base.per_device_train_batch_size]
     data = TrainingData(material.features, places, (), lambda _: 0.0)
-    settings = replace(trial.settings, learning_rate=1e-6, num_train_epochs=1)
+    settings = replace(arm.base, learning_rate=1e-6, num_train_epochs=1)
     Run(model, outline, plan=one_stage(outline.names), settings=settings, data=data, runtime=runtime).run()
     begun = time.perf_counter()
     Run(model, outline, plan=one_stage(outline.names), settings=settings, data=data, runtime=runtime).run()

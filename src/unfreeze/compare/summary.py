@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
     arm, chosen, runs = outcome.arm, outcome.chosen, outcome.runs
     records = list(outcome.records.values())
     if chosen is None or runs is None or outcome.failed:
-        return absent_row(arm, "failed", outcome.failed or "it was not run")
+        return absent_row(arm, "failed", outcome.failed or "it was not run") | _search(outcome)
     settings = {
         "learning_rate": chosen.settings.learning_rate if arm.learns else None,
         "pooling": chosen.head.pooling,
@@ -37,24 +37,37 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
         "starved": arm.starved(chosen, steps_per_epoch),
         "settings": settings,
         "test": _tested([r["scores"]["test"][task.metric] for r in records if "test" in r["scores"]]),
-        "train_seconds": float(np.mean([r["train_seconds"] for r in records])),
-        "total_seconds": float(sum(r["seconds"] for r in records)),
+        "train_seconds": seconds_of_a_run(records),
         "trainable_parameters": records[0]["trainable_parameters"],
         "stored_bytes": records[0]["stored_bytes"],
         "predict_seconds_per_1000": 1000 * float(np.median([r["predict_seconds_per_example"] for r in records])),
-        "tuning": [
-            {
-                "learning_rate": t.settings.learning_rate if arm.learns else None,
-                "pooling": t.head.pooling,
-                "layers": t.head.layers,
-                "score": score if np.isfinite(score) else None,
-            }
-            for t, score in outcome.tuning.items()
-        ],
+        **_search(outcome),
         "curves": [{"seed": s, "fold": f, "points": r["curve"]} for (s, f), r in outcome.records.items() if r["curve"]],
         "collapsed_runs": sum(r["scores"].get("validation", {}).get("collapsed", False) for r in records),
         "diverged_runs": sum(r["state"] == "diverged" for r in records),
         "runs": len(records),
+    }
+
+
+def seconds_of_a_run(records: Sequence[Mapping[str, Any]]) -> float:
+    """Training seconds of one run: the median, because one run also paid for what later ones only remember."""
+    return float(np.median([record["train_seconds"] for record in records]))
+
+
+def _search(outcome: ArmOutcome) -> dict[str, Any]:
+    """What an arm tried to find its settings, and what all of its trials took."""
+    return {
+        "tuning": [
+            {
+                "learning_rate": trial.settings.learning_rate if outcome.arm.learns else None,
+                "pooling": trial.head.pooling,
+                "layers": trial.head.layers,
+                "score": _or_none(score),
+            }
+            for trial, score in outcome.tuning.items()
+        ],
+        "total_seconds": float(sum(record["seconds"] for record in outcome.tried.values())),
+        "diverged_runs": sum(record["state"] == "diverged" for record in outcome.tried.values()),
     }
 
 
@@ -109,15 +122,16 @@ def _described(arm: Arm) -> dict[str, Any]:
 
 def _scored(runs: RunScores, task: Task) -> dict[str, Any]:
     score: Callable[[Any], Any] = task.score
-    finite = runs.counts[np.isfinite(runs.counts).all(axis=(1, 2))]
-    means = np.nanmean(runs.counts, axis=0) if not len(finite) else finite.mean(axis=0)
-    interval = bootstrap_interval(np.nan_to_num(means), score)
+    scored = np.isfinite(runs.counts).all(axis=2)
+    sums = np.where(scored[..., None], runs.counts, 0.0).sum(axis=0)
+    means = sums / np.maximum(scored.sum(axis=0), 1)[:, None]
+    interval, share = bootstrap_interval(means, score), float(scored.mean())  # runs that failed count as 0
     return {
         "score": _or_none(selection_score(runs, score)),
-        "interval": [interval.low, interval.high],
+        "interval": [share * interval.low, share * interval.high],
         "interval_basis": interval.basis,
         "scores": [[_or_none(value) for value in row] for row in runs.scores.tolist()],
-        "details": task.details(np.nan_to_num(means).sum(axis=0)),
+        "details": task.details(means.sum(axis=0)),
     }
 
 

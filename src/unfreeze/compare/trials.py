@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch import nn
 
 from unfreeze.compare.material import Material
@@ -25,7 +25,7 @@ from unfreeze.engine.prefix import Start
 from unfreeze.engine.runtime import Runtime
 from unfreeze.engine.settings import TrainingSettings
 from unfreeze.engine.training import Run, State, TrainingData, Watch
-from unfreeze.files import publish_folder, write_json
+from unfreeze.files import publish_folder, write_bytes, write_json
 from unfreeze.plan import Plan
 from unfreeze.strategies import strategy_named
 
@@ -97,6 +97,7 @@ def train(material: Material, trial: Trial, *, runtime: Runtime, folder: Path | 
         material.places(fold.train),
         material.places(fold.validation),
         lambda logits: _score(material, fold.validation, logits),
+        material.memory,
     )
     run = Run(
         model,
@@ -105,7 +106,6 @@ def train(material: Material, trial: Trial, *, runtime: Runtime, folder: Path | 
         settings=trial.settings,
         data=data,
         runtime=runtime,
-        memory=material.memory,
         checkpoints=Checkpoints(folder, _fingerprint(material, trial, runtime)) if folder else None,
     )
     return Trained(model, outline, plan, run.run(watch))
@@ -124,10 +124,22 @@ def planned(material: Material, trial: Trial, *, runtime: Runtime) -> tuple[nn.M
 
 
 def run_trial(material: Material, trial: Trial, *, runtime: Runtime, folder: Path, watch: Watch) -> dict[str, Any]:
-    """Train and score a trial, and put its record into the ledger; a record that is there already is read back.
+    """Train and score a trial, and put its record into its folder, all of it at once.
+
+    Args:
+        material: what all trials share.
+        trial: which one.
+        runtime: how to compute.
+        folder: of the trial; what is there is replaced, but for a checkpoint that can be gone on from.
+        watch: how it reports.
 
     Returns:
         The record: see ``record_of``. Its folder also holds, for each split, the counts that scores are summed from.
+
+    Raises:
+        Interrupted: ``watch`` said so; a checkpoint is in the folder.
+        UserError: this strategy, head or encoder cannot be trained.
+        StorageError: the folder cannot be written.
     """
     started, cpu = time.perf_counter(), time.process_time()
     trained = train(material, trial, runtime=runtime, folder=folder, watch=watch)
@@ -152,7 +164,7 @@ def run_trial(material: Material, trial: Trial, *, runtime: Runtime, folder: Pat
     }
 
     def fill(into: Path) -> None:
-        save_file(outputs, into / OUTPUTS)
+        write_bytes(into / OUTPUTS, save(outputs))
         write_json(into / RESULT, record)
 
     publish_folder(folder, fill)
@@ -198,12 +210,12 @@ def _start(
 
 def _prediction_seconds(material: Material, trained: Trained, runtime: Runtime) -> float:
     """Seconds to predict one example with the whole model, as its user will, measured on a few."""
-    places = material.places(material.splits.folds[0].train[:48])
-    features = [material.features[place] for place in places]
+    examples = material.splits.folds[0].train[:48]
+    features = [material.features[place] for place in material.places(examples)]
     logits_of(trained.model, features[:8], runtime=runtime)
     begun = time.perf_counter()
     logits_of(trained.model, features, runtime=runtime)
-    return (time.perf_counter() - begun) / 48
+    return (time.perf_counter() - begun) / len(examples)
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -211,7 +223,7 @@ def weights_digest(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -41,12 +41,12 @@ class Outline:
     @property
     def names(self) -> tuple[str, ...]:
         """All parameter names, from the input to the head."""
-        return (*self.embeddings, *self.shared, *chain.from_iterable(self.layers), *self.top, *self.head)
+        return (*self.encoder, *self.head)
 
     @property
     def encoder(self) -> tuple[str, ...]:
         """All pretrained parameters: everything but the head."""
-        return tuple(name for name in self.names if name not in set(self.head))
+        return (*self.embeddings, *self.shared, *chain.from_iterable(self.layers), *self.top)
 
     def size(self, names: frozenset[str] | tuple[str, ...]) -> int:
         """Number of scalars in the named parameters."""
@@ -62,7 +62,7 @@ class Outline:
     def frozen_depth(self, trainable: frozenset[str]) -> int:
         """Number of layers, from the input, that compute a fixed function while only ``trainable`` learns.
 
-        The hidden states at this depth never change. 0 when the embeddings, or anything that feeds several layers, learn.
+        The hidden states at this depth never change. 0 when the embeddings, or what feeds several layers, learn.
         """
         if trainable & {*self.embeddings, *self.shared}:
             return 0

@@ -32,7 +32,7 @@ def grouped_by_length(lengths: Sequence[int]) -> list[list[int]]:
     """Split one batch into parts of similar length, so that little is computed on padding.
 
     The parts are the cheapest split of the batch sorted by length, where a part costs its padded tokens plus
-    ``CALL_TOKENS``. Gradients of the parts add up to those of the batch exactly, because the loss is a sum divided by the
+    ``CALL_TOKENS``. Gradients of the parts add up to those of the batch, because the loss is a sum divided by the
     batch's own number of targets.
 
     Args:
@@ -61,7 +61,7 @@ def grouped_by_length(lengths: Sequence[int]) -> list[list[int]]:
 
 
 def canonical_batches(features: Sequence[Feature]) -> list[list[int]]:
-    """All features in batches of similar length, always the same ones for the same features: for everything but training."""
+    """All features in batches of similar length, the same ones for the same features: for all but training."""
     order = sorted(range(len(features)), key=lambda i: (features[i].length, i))
     batches: list[list[int]] = []
     for i in order:

@@ -1,10 +1,10 @@
 """A training under way, on disk: atomic, verified, without pickle. What cannot be trusted is not resumed from.
 
-Only what learns is stored; frozen weights come from the encoder again. Freezing and the order of the data are functions of the
-progress, so there is no other state.
+Only what learns is stored; frozen weights come from the encoder again. Freezing and the order of the data are functions
+of the progress, so there is no other state.
 """
 
-import shutil
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, fingerprint: Mapping[str, Any]) -> None:
         self._folder = folder / "checkpoint"
-        self._fingerprint = dict(fingerprint)
+        self._fingerprint = json.loads(json.dumps(dict(fingerprint)))  # as it will be read back
 
     def save(
         self,
@@ -85,10 +85,6 @@ class Checkpoints:
                     optimizer.state[parameter] = {k: v.clone().to(parameter.device) for k, v in kept.items()}
         best = {key.removeprefix("best/"): value for key, value in tensors.items() if key.startswith("best/")}
         return stored["state"], best
-
-    def remove(self) -> None:
-        """Delete the checkpoint: the trial is done."""
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _known(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:

@@ -1,7 +1,7 @@
 """A linear head in closed form: each text goes to the nearest class mean. No gradient."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,8 +14,9 @@ from unfreeze.engine.runtime import Runtime
 from unfreeze.errors import EncoderError
 from unfreeze.tasks import Feature
 
-NEVER = -1e4
-"""Bias of a class without training examples: it is never the nearest."""
+NEVER = -1e30
+"""Bias of a class without training examples: it is never the nearest. Far below minus any squared norm, yet finite in
+bfloat16 too."""
 
 
 def fit_class_means(
@@ -28,8 +29,8 @@ def fit_class_means(
 ) -> None:
     """Set the last linear layer so that its largest logit names the nearest class mean.
 
-    With squared Euclidean distance, ``-|x - m|^2 = 2 m.x - |m|^2 - |x|^2``, and the last term is the same for all classes:
-    so weights ``2 m`` and biases ``-|m|^2`` are the nearest-mean rule exactly.
+    With squared Euclidean distance, ``-|x - m|^2 = 2 m.x - |m|^2 - |x|^2``, and the last term is the same for all
+    classes: so weights ``2 m`` and biases ``-|m|^2`` are the nearest-mean rule exactly.
 
     Source: Snell, Swersky & Zemel 2017, arXiv:1703.05175, section 2.4, equation 8.
 
@@ -48,9 +49,8 @@ def fit_class_means(
     def reading(_: nn.Module, args: tuple[Any, ...]) -> None:
         seen.append(args[0])
 
-    hook = last.register_forward_pre_hook(reading)
     model.eval()
-    with torch.no_grad(), runtime.computing():
+    with _hooked(last, reading), torch.no_grad(), runtime.computing():
         for indices in canonical_batches(features):
             members = [features[i] for i in indices]
             inputs = collate(members, pad_token_id=int(model.config.pad_token_id or 0), device=runtime.device)  # type: ignore[union-attr,arg-type]
@@ -59,11 +59,20 @@ def fit_class_means(
             read, targets = seen.pop().double().cpu(), collate_targets(members, "cpu")
             sums.index_add_(0, targets[targets >= 0], read[targets >= 0])
             numbers += torch.bincount(targets[targets >= 0], minlength=last.out_features)
-    hook.remove()
     means = sums / numbers.clamp(min=1)[:, None]
     with torch.no_grad():
         last.weight.copy_(2 * means)
         last.bias.copy_(torch.where(numbers > 0, -(means**2).sum(1), NEVER))
+
+
+@contextmanager
+def _hooked(module: nn.Module, reading: Callable[..., None]) -> Iterator[None]:
+    """While it holds, ``reading`` is called with what goes into a module."""
+    hook = module.register_forward_pre_hook(reading)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _last_linear(model: nn.Module, outline: Outline) -> nn.Linear:

@@ -1,12 +1,14 @@
 """Gradients of the word embeddings without a dense table for every part of a batch.
 
-A batch touches a few hundred of some 30,000 rows, but autograd makes, zeroes and adds a whole table for each part: a quarter of a
-training step of MiniLM on one core. Here the touched rows are looked up from a small table of their own, and its gradient
-is written into one dense buffer that lives as long as the run. The gradient is the same dense one, so the optimizer is too.
+A batch touches a few hundred of some 30,000 rows, but autograd makes, zeroes and adds a whole table for each part: a
+quarter of a training step of MiniLM on one core. Here the touched rows are looked up from a small table of their own,
+and its gradient is written into one dense buffer that lives as long as the run. The gradient is the same dense one, so the
+optimizer is too.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +23,7 @@ class EmbeddingRows:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        found = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+        found: Any = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None  # type: ignore[operator]
         plain = type(found) is nn.Embedding and found.max_norm is None and not found.scale_grad_by_freq
         self._table: nn.Embedding | None = found if plain and not found.sparse else None
         self._buffer: torch.Tensor | None = None

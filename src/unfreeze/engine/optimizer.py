@@ -13,10 +13,12 @@ from unfreeze.plan import Plan
 def build_optimizer(model: nn.Module, plan: Plan, *, settings: TrainingSettings) -> torch.optim.AdamW:
     """AdamW (bias-corrected) over every parameter that learns in any stage.
 
-    Parameters are grouped by their rate shares over all stages, and by whether they decay; so entering a stage only sets
-    rates. A parameter that is still frozen has no gradient, and AdamW neither steps nor allocates state for it.
+    Parameters are grouped by their rate shares over all stages, and by whether they decay (matrices do, biases and
+    norms do not); so entering a stage only sets rates. A parameter that is frozen has no gradient, and AdamW neither
+    steps nor allocates state for it.
 
-    Source: Loshchilov & Hutter 2019, arXiv:1711.05101; bias correction as Zhang et al. 2021, arXiv:2006.05987, section 4.
+    Source: Loshchilov & Hutter 2019, arXiv:1711.05101; bias correction as in Zhang et al. 2021, arXiv:2006.05987,
+    section 4.
     """
     scales = [stage.lr_scales for stage in plan.stages]
     ever = plan.ever_trainable

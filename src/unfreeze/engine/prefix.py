@@ -1,11 +1,14 @@
 """Compute once what does not change: the hidden states at the top of a frozen prefix.
 
-While the lowest layers are frozen (and in evaluation mode), the hidden states they hand on are a fixed function of the text.
-They are computed once, kept in memory, and enter the model at that depth in every epoch, learning rate, seed, fold and
-strategy that freezes as much. The model's own code is not touched: layers below are short-circuited while a batch runs.
+While the lowest layers are frozen (and in evaluation mode), the hidden states they hand on are a fixed function of the
+text. They are computed once, kept in memory, and enter the model at that depth in every epoch, learning rate, seed,
+fold and strategy that freezes as much. The model's own code is not touched: layers below are short-circuited while a
+batch runs.
+
+States are only served to a model whose prefix holds the very weights that they were computed with.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +17,14 @@ import torch
 from torch import nn
 
 from unfreeze.encoders.outline import Outline
+from unfreeze.encoders.reading_outline import layer_modules
 from unfreeze.engine.batches import canonical_batches, collate
 from unfreeze.engine.runtime import Runtime
 from unfreeze.tasks import Feature
 
 AGREEMENT = 1e-4
-"""Largest difference of logits, relative to the largest logit, between a model run whole and run from remembered states.
-In float32; bfloat16 rounds differently for other batch shapes, so there it is ``AGREEMENT_BF16``."""
+"""Largest difference of logits, relative to the largest logit, between a model run whole and run from remembered
+states. In float32; bfloat16 rounds differently for other batch shapes, so there it is ``AGREEMENT_BF16``."""
 
 AGREEMENT_BF16 = 5e-2
 
@@ -37,6 +41,7 @@ class PrefixMemory:
         self._features = features
         self._limit = limit_bytes
         self._states: dict[int, list[torch.Tensor]] = {}
+        self._made_with: dict[int, Hashable] = {}  # for each remembered depth, the key of the prefix
         self._trusted: dict[tuple[str, int], bool] = {}
         self._outputs = 0  # how many things a layer of this family gives as a tuple; 0 for a bare tensor
 
@@ -61,23 +66,29 @@ class PrefixMemory:
             outline: its parts.
             depth: number of layers to skip.
             runtime: how to compute.
-            also: depths that will be asked for later, to be computed in the same pass if they fit; if every depth fits,
-                all are.
+            also: depths that will be asked for later, to be computed in the same pass if they fit; if every depth below
+                fits, all are. None above ``depth`` is: those layers may have learned.
 
         Returns:
-            False where nothing is frozen, memory is short or the family cannot be short-circuited: run the model whole.
+            False where nothing is frozen, memory is short, the remembered states are of other weights or another
+            precision, or the family cannot be short-circuited: run the model whole.
         """
         if depth == 0:
             return False
         needed = {depth, *_read_by_head(model, outline, depth)}
+        keys = _keys(model, outline, depth, runtime)
+        if any(self._made_with[d] != keys[d] for d in needed & self.depths):
+            return False
         if not needed <= self.depths:
             size = self._bytes_a_depth(model)
             if len(needed) * size > self._limit:
                 return False
-            every = set(range(1, outline.depth + 1))
-            wanted = next(some for some in (every, needed | also - {0}, needed) if len(some) * size <= self._limit)
+            every = set(range(1, depth + 1))
+            some = needed | {d for d in also if 0 < d < depth}
+            wanted = next(w for w in (every, some, needed) if len(w) * size <= self._limit)
             self._make_room(wanted, size)
             self._compute(model, outline, wanted - self.depths, runtime)
+            self._made_with = {d: self._made_with.get(d, keys.get(d)) for d in self.depths}
         key = (f"{type(model).__name__}/{sorted(needed)}", depth)
         if key not in self._trusted:
             self._trusted[key] = self._agrees(model, outline, depth, runtime)
@@ -95,7 +106,7 @@ class PrefixMemory:
         """
         needed = {depth, *_read_by_head(model, outline, depth)}
         states = {d: nn.utils.rnn.pad_sequence([self._states[d][i] for i in places], batch_first=True) for d in needed}
-        layers = _layers(model, outline)
+        layers = layer_modules(model, outline)
 
         def shortcut(index: int) -> Callable[..., Any]:
             def forward(hidden_states: torch.Tensor, *_: Any, **__: Any) -> Any:
@@ -107,10 +118,10 @@ class PrefixMemory:
         def entering(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return ((states[depth], *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states[depth]})
 
-        # The hook repeats what the last shortcut gives, for families that act between two layers (DeBERTa's convolution).
+        # The hook repeats what the last shortcut gives, for families that act between layers (DeBERTa's convolution).
         hook = layers[depth].register_forward_pre_hook(entering, with_kwargs=True) if depth < outline.depth else None
         for index in range(depth):
-            layers[index].forward = shortcut(index)  # type: ignore[method-assign]
+            layers[index].forward = shortcut(index)
         try:
             yield
         finally:
@@ -149,7 +160,8 @@ class PrefixMemory:
 
     def _agrees(self, model: nn.Module, outline: Outline, depth: int, runtime: Runtime) -> bool:
         """Whether the model gives the same logits from remembered states as when run whole, on a few features."""
-        indices = canonical_batches(self._features)[0][:8]
+        order = [i for batch in canonical_batches(self._features) for i in batch]
+        indices = order[:: max(1, len(order) // 8)][:8]  # short and long ones, so that there is padding
         members = [self._features[i] for i in indices]
         inputs = collate(members, pad_token_id=int(model.config.pad_token_id or 0), device=runtime.device)  # type: ignore[union-attr,arg-type]
         with _evaluating(model), torch.no_grad(), runtime.computing():
@@ -165,7 +177,7 @@ class PrefixMemory:
     @contextmanager
     def _recording(self, model: nn.Module, outline: Outline, depths: set[int]) -> Iterator[dict[int, torch.Tensor]]:
         """Collect what enters layer d, for each depth d; for the number of layers, what the last one gives."""
-        layers, seen, hooks = _layers(model, outline), {}, []
+        layers, seen, hooks = layer_modules(model, outline), {}, []
 
         def entering(depth: int) -> Callable[..., None]:
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -208,13 +220,27 @@ class Start:
         return self.memory.skipping(model, self.outline, depth=self.depth, places=[self.places[i] for i in indices])
 
 
-def _layers(model: nn.Module, outline: Outline) -> nn.ModuleList:
-    return model.get_submodule(outline.stack)  # type: ignore[return-value]
+def _keys(model: nn.Module, outline: Outline, depth: int, runtime: Runtime) -> dict[int, Hashable]:
+    """For each depth from 1 to ``depth``, what its hidden states follow from: the weights below, and the precision.
+
+    A sum of bit patterns stands for each weight: it is read at memory speed, and training always changes it.
+    """
+    weights = dict(model.named_parameters())
+
+    def sums(names: Sequence[str]) -> tuple[int, ...]:
+        return tuple(int(weights[name].detach().view(torch.int32).sum(dtype=torch.int64)) for name in names)
+
+    below: tuple[int, ...] = sums((*outline.embeddings, *outline.shared))
+    keys: dict[int, Hashable] = {}
+    for index, names in enumerate(outline.layers[:depth]):
+        below = (*below, *sums(names))
+        keys[index + 1] = (runtime.precision, below)
+    return keys
 
 
 def _read_by_head(model: nn.Module, outline: Outline, depth: int) -> set[int]:
     """Depths below ``depth`` that the head reads beside the last layer's."""
-    layers = int(getattr(model.config, "layers", 1))  # type: ignore[arg-type]
+    layers = int(getattr(model.config, "layers", 1))
     return {d for d in range(outline.depth - layers + 1, outline.depth + 1) if 0 < d < depth}
 
 

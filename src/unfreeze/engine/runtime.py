@@ -73,10 +73,16 @@ def prepare_process(threads: int | None = None, precision: str = "auto") -> Runt
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch
 
-    number = threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or _cores()
+    number = threads or _threads_asked_for() or _cores()
     torch.set_num_threads(number)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Runtime(device, number, _chosen(precision, device))
+
+
+def _threads_asked_for() -> int:
+    """What OMP_NUM_THREADS says, 0 where it says nothing usable; it may be a list, one number a nesting level."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() else 0
 
 
 def _cores() -> int:

@@ -1,4 +1,4 @@
-"""How one model is trained: the values that a search may choose, under the names of transformers' ``TrainingArguments``."""
+"""How one model is trained: what a search may choose, under the names of transformers' ``TrainingArguments``."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -44,7 +44,10 @@ class TrainingSettings:
                 ("weight_decay", "at least 0", self.weight_decay >= 0),
                 ("warmup_steps", "at least 0", self.warmup_steps >= 0),
                 ("max_grad_norm", "above 0", self.max_grad_norm > 0),
+                ("adam_epsilon", "above 0", self.adam_epsilon > 0),
                 ("patience", "at least 1", self.patience >= 1),
+                ("stop_after", "at least 1, or None", self.stop_after is None or self.stop_after >= 1),
+                ("seed", "at least 0", self.seed >= 0),
             )
             if not right
         ]

@@ -8,18 +8,28 @@ norm). Units are the embeddings, each layer, the shared parts, the top and the h
 from torch import nn
 
 from unfreeze.encoders.outline import Outline
+from unfreeze.errors import SettingsError
 from unfreeze.plan import Stage
 
 
-def enter_stage(model: nn.Module, outline: Outline, stage: Stage) -> None:
+def enter_stage(model: nn.Module, outline: Outline, *, stage: Stage) -> None:
     """Make exactly the parameters of a stage trainable; doing it twice changes nothing.
 
     Args:
         model: the one that the outline was read from.
         outline: its parts.
         stage: what learns from now on.
+
+    Raises:
+        SettingsError: the stage names a parameter that the model does not have.
     """
     trainable = stage.trainable
+    unknown = sorted(trainable - set(outline.names))
+    if unknown:
+        raise SettingsError(
+            f"the plan trains {unknown[0]!r}, which {type(model).__name__} does not have ({len(unknown)} such names); "
+            "a strategy takes its names from the outline that it is given"
+        )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trainable)
         if name not in trainable:
@@ -33,16 +43,14 @@ def enter_stage(model: nn.Module, outline: Outline, stage: Stage) -> None:
 def units_of(model: nn.Module, outline: Outline) -> dict[str, str | None]:
     """The unit that each module belongs to, by module name; None for those that hold several units.
 
-    A module without parameters (dropout) belongs where its nearest parent does; outside the pretrained model, to the head.
+    A module without parameters (dropout) belongs where its nearest parent does; outside the pretrained model, to the
+    head.
     """
     units: dict[str, str | None] = {}
     parts = {name: outline.part_of(name) for name, _ in model.named_parameters()}
     for name, module in model.named_modules():
-        own = {
-            parts[f"{name}.{n}" if name else n]
-            for n, _ in module.named_parameters()
-            if f"{name}.{n}".lstrip(".") in parts
-        }
+        paths = (f"{name}.{n}" if name else n for n, _ in module.named_parameters())
+        own = {parts[path] for path in paths if path in parts}  # a tied parameter goes by its first path alone
         if len(own) == 1:
             units[name] = own.pop()
         elif own:

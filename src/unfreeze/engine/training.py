@@ -32,16 +32,18 @@ class TrainingData:
     """What one run learns from.
 
     Attributes:
-        features: all features of the comparison, as the prefix memory has them.
+        features: all features of the comparison.
         train: places of the training features in that list.
         validation: places of the validation features; empty to train for ``stop_after`` epochs without looking.
         score: the primary metric of the validation features' logits, higher is better.
+        memory: hidden states of these features that frozen prefixes share; None to run the model whole.
     """
 
     features: Sequence[Feature]
     train: Sequence[int]
     validation: Sequence[int]
     score: Callable[[list[np.ndarray]], float]
+    memory: PrefixMemory | None = None
 
 
 @dataclass(slots=True)
@@ -107,7 +109,6 @@ class Run:
         settings: how.
         data: from what.
         runtime: how to compute.
-        memory: hidden states that frozen prefixes share; None to run the model whole.
         checkpoints: where to keep the run; None to keep nothing.
     """
 
@@ -120,12 +121,11 @@ class Run:
         settings: TrainingSettings,
         data: TrainingData,
         runtime: Runtime,
-        memory: PrefixMemory | None = None,
         checkpoints: Checkpoints | None = None,
     ) -> None:
         self._model, self._outline, self._plan, self._settings = model, outline, plan, settings
         self._data, self._runtime, self._checkpoints = data, runtime, checkpoints
-        self._memory = memory if plan.encoder_weights == "pretrained" else None
+        self._memory = data.memory if plan.encoder_weights == "pretrained" else None
         self._embedding_rows = EmbeddingRows(model)
         self._optimizer = build_optimizer(model, plan, settings=settings)
         self._state = State()
@@ -155,7 +155,7 @@ class Run:
             if self._state.batch == self._steps:
                 watch.scored(self._end_epoch())
             now = time.perf_counter()
-            if now - last > watch.checkpoint_seconds:
+            if now - last > watch.checkpoint_seconds and not self._state.diverged:
                 self._save(now - since)
                 since = last = time.perf_counter()
         self._state.seconds += time.perf_counter() - since
@@ -166,8 +166,9 @@ class Run:
         state = self._state
         if state.diverged or state.epoch >= self._last:
             return True
-        opened = state.epoch / self._settings.num_train_epochs >= self._plan.stages[-1].start
-        return bool(state.best_epoch) and opened and state.epoch - state.best_epoch >= self._settings.patience
+        opened = math.ceil(self._plan.stages[-1].start * self._settings.num_train_epochs)
+        waited = state.epoch - max(state.best_epoch, opened)  # a stage that is yet to come is not given up
+        return state.best_epoch > 0 and waited >= self._settings.patience
 
     def _enter_stage(self) -> None:
         """Enter the stage that progress asks for; between steps only."""
@@ -176,10 +177,15 @@ class Run:
         if stage is self._stage:
             return
         self._stage = stage
-        enter_stage(self._model, self._outline, stage)
-        depth = self._outline.frozen_depth(stage.trainable)
-        memory, later = self._memory, frozenset(self._outline.frozen_depth(s.trainable) for s in self._plan.stages)
-        serves = memory and memory.serves(self._model, self._outline, depth=depth, runtime=self._runtime, also=later)
+        enter_stage(self._model, self._outline, stage=stage)
+        # A layer that has learned and is frozen again no longer gives what other trials remember of it.
+        depth, *later = (
+            self._outline.frozen_depth(self._plan.touched_by(s))
+            for s in (stage, *self._plan.stages[self._plan.stages.index(stage) + 1 :])
+        )
+        serves = self._memory is not None and self._memory.serves(
+            self._model, self._outline, depth=depth, runtime=self._runtime, also=frozenset(later)
+        )
         self._depth = depth if serves else 0
 
     def _start(self, places: Sequence[int]) -> Start | None:
@@ -196,7 +202,7 @@ class Run:
         features = [self._data.features[place] for place in places]
         step = state.epoch * self._steps + state.batch
         rate = settings.learning_rate * settings.rate_share(step, self._total)
-        set_rates(self._optimizer, rate=rate, stage_index=self._plan.stages.index(self._stage))  # type: ignore[arg-type]
+        set_rates(self._optimizer, rate=rate, stage_index=self._plan.stages.index(self._stage))
         torch.manual_seed(int(np.random.SeedSequence([settings.seed, step]).generate_state(1)[0]))
         number = sum(target != IGNORED for feature in features for target in feature.targets)
         loss = self._accumulate(features, places, number)
@@ -248,7 +254,7 @@ class Run:
         if places:
             features = [self._data.features[place] for place in places]
             logits = logits_of(self._model, features, runtime=self._runtime, start=self._start(places))
-            enter_stage(self._model, self._outline, self._stage)  # type: ignore[arg-type]
+            enter_stage(self._model, self._outline, stage=self._stage)  # type: ignore[arg-type]
             total, number = summed_loss(features, logits)
             row.score, row.validation_loss = self._data.score(logits), total / max(1, number)
             if not math.isfinite(row.validation_loss):

@@ -1,7 +1,8 @@
 """Train everything from the start.
 
-Source: Devlin et al. 2019, arXiv:1810.04805, sections 3.2 and A.3 (rates 2e-5 to 5e-5 for BERT-base; smaller encoders bear
-higher ones), with the three repairs of Zhang et al. 2021, arXiv:2006.05987: bias-corrected Adam, warm-up, enough steps.
+Source: Devlin et al. 2019, arXiv:1810.04805, sections 3.2 and A.3 (rates 2e-5 to 5e-5 for BERT-base; smaller encoders
+bear higher ones), with the three repairs of Zhang et al. 2021, arXiv:2006.05987: bias-corrected Adam, warm-up, enough
+steps.
 
 Use it when there are about a thousand labelled examples or more. It is the default that others must beat.
 """

@@ -1,7 +1,8 @@
 """Unfreeze one layer at a time, from the head down to the input.
 
-Source: Howard & Ruder 2018, "Universal Language Model Fine-tuning", arXiv:1801.06146, section 3.3. There one layer opens an epoch;
-here the stages are spread evenly over the first part of training, so that the schedule fits any number of layers.
+Source: Howard & Ruder 2018, "Universal Language Model Fine-tuning", arXiv:1801.06146, section 3.3. There one layer
+opens an epoch; here the stages are spread evenly over the first part of training, so that the schedule fits any number
+of layers.
 Raffel et al. 2020, arXiv:1910.10683, table 10: at high resource it costs a little against training everything.
 
 Use it when data are few or forgetting is feared.
@@ -36,5 +37,5 @@ class Gradual:
             raise SettingsError(f"gradual: until must lie between 0 and 1, both excluded; got {self.until}")
         parts = ((*outline.top, *outline.head), *reversed(outline.layers), (*outline.shared, *outline.embeddings))
         groups = tuple(Group(names) for names in parts)
-        step = self.until / (len(groups) - 1)
-        return Plan(tuple(Stage(i * step, groups[: i + 1]) for i in range(len(groups))))
+        last = len(groups) - 1
+        return Plan(tuple(Stage(self.until * i / last, groups[: i + 1]) for i in range(len(groups))))

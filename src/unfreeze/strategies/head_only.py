@@ -1,8 +1,8 @@
 """Freeze the encoder, train the head: the feature-based way.
 
-Source: Devlin et al. 2019, arXiv:1810.04805, section 5.3 and table 7. A frozen encoder is at its honest best when the head may
-read several layers (concatenating the last four loses 0.3 F1 against fine-tuning there; the last layer alone is a straw man),
-and when the rate suits a head: 10 to 100 times that of fine-tuning.
+Source: Devlin et al. 2019, arXiv:1810.04805, section 5.3 and table 7. A frozen encoder is at its honest best when the
+head may read several layers (concatenating the last four loses 0.3 F1 against fine-tuning there; the last layer alone
+is a straw man), and when the rate suits a head: 10 to 100 times that of fine-tuning.
 
 Use it when data or time are scarce, or when one encoder serves many tasks. It reaches its limit where the task differs
 from what the encoder was pretrained for.

@@ -1,24 +1,23 @@
 """Train everything from random weights, ignoring what was pretrained. A floor, not advice.
 
-Source: the "from scratch" rows of Howard & Ruder 2018, arXiv:1801.06146, section 5 (figure 3): 100 labels with pretraining equal
-training from scratch on 100 times as many.
+Source: the "from scratch" rows of Howard & Ruder 2018, arXiv:1801.06146, section 5 (figure 3): 100 labels with
+pretraining equal training from scratch on 100 times as many.
 
 The learning rates lie above those of fine-tuning, because nothing is there to be forgotten.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unfreeze.encoders.outline import Outline
-from unfreeze.plan import Plan, Stage, one_stage
+from unfreeze.plan import Plan, one_stage
 from unfreeze.strategies._base import Search, strategy
 
 
-@strategy("scratch", Search(learning_rate=(5e-5, 2e-3), num_train_epochs=6, floor=True, priority=90))
+@strategy("scratch", Search(learning_rate=(5e-5, 2e-3), num_train_epochs=3, floor=True, priority=90))
 @dataclass(frozen=True, slots=True)
 class Scratch:
     """Everything learns, and starts from random weights."""
 
     def plan(self, outline: Outline) -> Plan:
         """One stage in which everything is trainable, from random weights."""
-        stages: tuple[Stage, ...] = one_stage(outline.names).stages
-        return Plan(stages, encoder_weights="random")
+        return replace(one_stage(outline.names), encoder_weights="random")

@@ -1,0 +1,232 @@
+"""The verbs: each calls one public function and prints what it gives."""
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from unfreeze.cli.parsing import make_parser
+from unfreeze.errors import Interrupted, SettingsError, UnfreezeError
+from unfreeze.compare.options import Options
+from unfreeze.front import Comparison, compare, fit, plan_comparison, seconds_of
+
+if TYPE_CHECKING:
+    from unfreeze.cli.live import Live
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the program's name; None for those that were typed.
+
+    Returns:
+        The exit code.
+    """
+    # Before torch is imported: threads that spin while they wait cost dear where cores are shared.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    if not typed:
+        typed = ["--help"]
+    options = make_parser().parse_args(typed)
+    verbs: dict[str, Callable[[argparse.Namespace, str], None]] = {
+        "compare": _compare,
+        "fit": _fit,
+        "predict": _predict,
+        "demo": _demo,
+    }
+    try:
+        verbs[options.verb](options, shlex.join(["unfreeze", *typed]))
+    except UnfreezeError as error:
+        return _told(error, debug=options.debug)
+    except KeyboardInterrupt:
+        _prose("\nstopped at once; the same command goes on from the last checkpoint")
+        return Interrupted.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except MemoryError:
+        _prose("unfreeze: error: the machine's memory is used up; try a smaller encoder, or --set per_device_train_batch_size=8")
+        return 3
+    except Exception as error:
+        return _bug(error, debug=options.debug)
+    return 0
+
+
+def _told(error: UnfreezeError, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    if isinstance(error, Interrupted):
+        _prose(f"\n{error}")
+    else:
+        _prose(f"unfreeze: error: {error}")
+    return error.exit_code
+
+
+def _bug(error: Exception, *, debug: bool) -> int:
+    """Anything we did not foresee is our fault, and says so."""
+    if debug:
+        traceback.print_exc()
+    _prose(
+        f"unfreeze: this is a bug of ours, not of your data: {type(error).__name__}: {error}\n"
+        "The same command with --debug shows where; what was finished is kept."
+    )
+    return UnfreezeError.exit_code
+
+
+def _prose(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _compare(options: argparse.Namespace, command: str) -> None:
+    names = None if options.strategies is None else [name for name in options.strategies.split(",") if name]
+    chosen = {
+        "strategies": _joined(names),
+        "budget": options.budget,
+        "seeds": options.seeds,
+        "folds": options.folds,
+        "tuning": options.tuning,
+        "margin": options.margin,
+        "prefer": options.prefer,
+    }
+    if options.dry_run:
+        _show_plan(options, chosen)
+        return
+    with _live(options) as live:
+        comparison = compare(**_common(options), **chosen, command=command, watcher=live)
+    _show(comparison, options)
+
+
+def _joined(names: list[str] | None) -> list[str] | None:
+    """``a,last-k:k=4,x=1`` splits at commas, but ``x=1`` belongs to the strategy before it."""
+    if names is None:
+        return None
+    out: list[str] = []
+    for name in names:
+        if "=" in name and ":" not in name and out:
+            out[-1] += f",{name}"
+        else:
+            out.append(name)
+    return out
+
+
+def _fit(options: argparse.Namespace, command: str) -> None:
+    if options.dry_run:
+        _show_plan(options, {"strategies": [options.strategy], "budget": None, "seeds": 1, "folds": 1, "tuning": 1})
+        return
+    with _live(options) as live:
+        comparison = fit(**_common(options), strategy=options.strategy, command=command, watcher=live)
+    _show(comparison, options)
+
+
+def _common(options: argparse.Namespace) -> dict[str, Any]:
+    """Options that ``compare`` and ``fit`` share, under the names of the functions' arguments."""
+    names = ("file", "train", "validation", "test", "text_column", "label_column", "group_column", "task")
+    more = ("model", "seed", "max_dropped", "threads", "precision", "output_dir")
+    return {name: getattr(options, name) for name in (*names, *more)} | {"settings": _settings(options.set)}
+
+
+def _settings(items: Sequence[str]) -> dict[str, float | int]:
+    """``NAME=VALUE`` items as numbers.
+
+    Raises:
+        SettingsError: an item without "=", or a value that is no number.
+    """
+    found: dict[str, float | int] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not equals or number != number:
+            raise SettingsError(f"--set takes NAME=NUMBER, such as --set num_train_epochs=3; got {item!r}")
+        found[name.replace("-", "_")] = int(number) if number.is_integer() and "e" not in value.lower() else number
+    return found
+
+
+def _show(comparison: Comparison, options: argparse.Namespace) -> None:
+    from unfreeze.cli.showing import closing, results
+
+    if options.json:
+        sys.stdout.write((comparison.folder / "recommendation.json").read_text(encoding="utf-8"))
+        return
+    sys.stdout.write(results(comparison.record))
+    _prose(closing(comparison.record, comparison.folder))
+
+
+def _show_plan(options: argparse.Namespace, chosen: Mapping[str, Any]) -> None:
+    from unfreeze.cli.showing import plan_table
+    from unfreeze.compare.material import Sources
+
+    common = _common(options)
+    sources = Sources(*(common.pop(name) for name in ("file", "train", "validation", "test")))
+    rest = dict(chosen)
+    budget, names = seconds_of(rest.pop("budget")), rest.pop("strategies")
+    common["output_dir"] = None  # a dry run reads no ledger and writes none
+    strategies = None if names is None else tuple(names)
+    plan = plan_comparison(sources, Options(**common, **rest, strategies=strategies, budget_seconds=budget))
+    sys.stdout.write(json.dumps(plan, indent=1) + "\n" if options.json else plan_table(plan))
+
+
+def _predict(options: argparse.Namespace, _: str) -> None:
+    from unfreeze.predicting import predict_file
+
+    summary = predict_file(
+        options.model,
+        options.file,
+        output=options.output,
+        text_column=options.text_column,
+        threads=options.threads,
+        precision=options.precision,
+    )
+    if not options.quiet:
+        _prose(summary)
+
+
+def _demo(options: argparse.Namespace, _: str) -> None:
+    from unfreeze.cli.showing import closing, results, unseen
+    from unfreeze.demo import DEMOS, run_demo
+
+    for demo in DEMOS:
+        if not options.quiet:
+            _prose(f"\n{demo.title}\n")
+        with _live(options) as live:
+            comparison, predictions = run_demo(
+                demo, output_dir=options.output_dir, budget=options.budget, threads=options.threads, watcher=live
+            )
+        if options.json:
+            sys.stdout.write((comparison.folder / "recommendation.json").read_text(encoding="utf-8"))
+            continue
+        sys.stdout.write(results(comparison.record))
+        _prose(closing(comparison.record, comparison.folder))
+        sys.stdout.write(unseen(predictions))
+
+
+@contextmanager
+def _live(options: argparse.Namespace) -> Iterator["Live"]:
+    """Show progress, and turn the first Ctrl-C (or SIGTERM) into a checkpoint and a clean end."""
+    from unfreeze.cli.live import Live
+
+    live = Live(quiet=options.quiet or options.json)
+
+    def stopping(number: int, _: FrameType | None) -> None:
+        if live.stopping:
+            raise KeyboardInterrupt
+        live.stop_soon()
+
+    before = {number: signal.signal(number, stopping) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with live:
+            yield live
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,164 @@
+"""What can be typed: verbs and options, with help that teaches."""
+
+import argparse
+import difflib
+import sys
+from typing import Any, NoReturn
+
+from unfreeze import STRATEGIES, __version__
+
+OVERVIEW = """\
+Which way of fine-tuning should I use on my text, how sure can I be, and where is the model?
+
+  unfreeze demo                               see it work: an embedded corpus and encoder, offline
+  unfreeze compare reviews.csv --budget 15m   compare ways of fine-tuning, get a verdict, a report and a model
+  unfreeze fit reviews.csv --strategy full    train one way, get a model
+  unfreeze predict unfreeze-reviews/model new.csv --output predicted.csv
+
+A file has a column of texts and one of labels (CSV, TSV, JSONL), or words with tags (CoNLL columns), or texts with
+character spans (JSONL with "entities" or "spans"); each may end in .gz. "unfreeze VERB --help" says more.
+"""
+
+EXIT_CODES = """\
+exit codes: 0 done · 2 your input or settings · 3 the machine (disk, memory, network, something not installed) ·
+4 a bug of ours · 130 interrupted (the same command goes on where it stopped)
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, with the nearest option that exists."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and the way to help, and exit with 2."""
+        if message.startswith("unrecognized arguments:"):
+            wrong = message.split(": ", 1)[1].split()[0]
+            near = difflib.get_close_matches(wrong, self.options(), n=1)
+            message = f"there is no option {wrong}" + (f"; did you mean {near[0]}?" if near else "")
+        if "invalid choice: '" in message:
+            wrong = message.split("invalid choice: '", 1)[1].split("'")[0]
+            verbs = [name for a in self._actions if isinstance(a, argparse._SubParsersAction) for name in a.choices]
+            near = difflib.get_close_matches(wrong, verbs, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            message = f"there is no verb {wrong!r}{hint} Verbs are {', '.join(verbs)}."
+        sys.stderr.write(f"{self.prog}: error: {message}\n({self.prog} --help shows what can be said)\n")
+        sys.exit(2)
+
+    def options(self) -> list[str]:
+        """All options of this parser and, for the whole command line, of its verbs."""
+        found = [option for action in self._actions for option in action.option_strings]
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found += [option for parser in action.choices.values() for option in parser.options()]
+        return found
+
+
+def make_parser() -> Parser:
+    """The whole command line."""
+    shaped: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = Parser("unfreeze", description=OVERVIEW, epilog=EXIT_CODES, allow_abbrev=False, **shaped)
+    parser.add_argument("--version", action="version", version=f"unfreeze {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, summary: str, more: str = "") -> Parser:
+        description = f"{summary[0].upper()}{summary[1:]}.\n\n{more}"
+        made: Parser = verbs.add_parser(name, help=summary, description=description, allow_abbrev=False, **shaped)
+        return made
+
+    _compare(verb("compare", "compare ways of fine-tuning on your labelled text", _strategies()))
+    _fit(verb("fit", "train one way of fine-tuning on your labelled text", _strategies()))
+    _predict(verb("predict", "predict with a model that unfreeze saved", _PREDICT))
+    _demo(verb("demo", "see a comparison on an embedded corpus and encoder, offline", _DEMO))
+    return parser
+
+
+_PREDICT = """\
+  unfreeze predict unfreeze-reviews/model new.csv --output predicted.csv
+
+The output has the input's columns, and "prediction" with its "probability", or "entities" for named entities. Rows stay
+in the order of the input."""
+
+_DEMO = """\
+720 customer messages, written for this purpose: first the named entities (people, places, organisations), then
+sentiment. Both go to the output folder; the same command goes on where it was stopped."""
+
+
+def _strategies() -> str:
+    """A line for each way of fine-tuning, from its own file."""
+    lines = ["ways of fine-tuning (--strategies a,b; settings as in last-k:k=4):"]
+    for name, cls in sorted(STRATEGIES.items(), key=lambda item: (item[1].search.floor, item[1].search.priority)):
+        summary = (sys.modules[cls.__module__].__doc__ or "").strip().partition("\n")[0]
+        lines.append(f"  {name:<10} {summary}")
+    return "\n".join(lines)
+
+
+def _data(parser: Parser) -> None:
+    group = parser.add_argument_group("data")
+    group.add_argument("file", nargs="?", metavar="FILE", help="labelled rows; may have a column 'split'")
+    group.add_argument("--train", metavar="FILE", help="training rows, instead of FILE")
+    group.add_argument("--validation", metavar="FILE", help="validation rows, beside --train")
+    group.add_argument("--test", metavar="FILE", help="test rows, beside --train; they choose nothing")
+    group.add_argument("--text-column", metavar="NAME", help="where the column of texts is not found by its name")
+    group.add_argument("--label-column", metavar="NAME", help="where the column of labels is not found by its name")
+    group.add_argument("--group-column", metavar="NAME", help="rows of one group never lie on both sides of a split")
+    group.add_argument("--task", metavar="NAME", help="classification or ner, where the file fits both")
+    group.add_argument("--max-dropped", type=float, default=0.1, metavar="SHARE", help="share of rows that may be unusable")
+
+
+def _training(parser: Parser) -> None:
+    group = parser.add_argument_group("training")
+    group.add_argument("--model", metavar="NAME", help="hub name or folder of an encoder (default: the embedded one)")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the first run (default 0)")
+    group.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="fix a setting, such as num_train_epochs=3"
+    )
+    group.add_argument("--threads", type=int, metavar="N", help="threads of one operation (default: all cores)")
+    group.add_argument("--precision", default="auto", metavar="auto|fp32|bf16", help="bf16 is used where it is faster")
+    group.add_argument("--output-dir", metavar="DIR", help="where everything goes (default: unfreeze-FILE)")
+
+
+def _talking(parser: Parser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print the result as JSON")
+    group.add_argument("--quiet", action="store_true", help="no progress")
+    group.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
+def _compare(parser: Parser) -> None:
+    _data(parser)
+    group = parser.add_argument_group("comparison")
+    group.add_argument("--strategies", metavar="A,B", help="ways to compare (default: all)")
+    group.add_argument("--budget", default="15m", metavar="TIME", help="90s, 15m, 2h or none (default 15m)")
+    group.add_argument("--seeds", type=int, metavar="N", help="runs of the chosen settings (default: 3; 1 on five folds)")
+    group.add_argument("--folds", type=int, metavar="N", help="folds that are run at the most (default: all)")
+    group.add_argument("--tuning", type=int, default=3, metavar="N", help="learning rates tried for each way (default 3)")
+    group.add_argument("--margin", type=float, default=0.01, metavar="SHARE", help="half the width of a tie (default 0.01)")
+    group.add_argument("--prefer", default="score", metavar="score|cheap", help="what to take where nothing is settled")
+    group.add_argument("--dry-run", action="store_true", help="show who would learn, when, and the price; train nothing")
+    _training(parser)
+    _talking(parser)
+
+
+def _fit(parser: Parser) -> None:
+    _data(parser)
+    parser.add_argument_group("way").add_argument("--strategy", required=True, metavar="NAME", help="such as full")
+    parser.add_argument("--dry-run", action="store_true", help="show who would learn, and when; train nothing")
+    _training(parser)
+    _talking(parser)
+
+
+def _predict(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="the folder of a model")
+    parser.add_argument("file", metavar="FILE", help="texts, or words; labels are not needed")
+    parser.add_argument("--output", metavar="OUT", help="a .csv, .tsv or .jsonl file (default: JSON lines on the terminal)")
+    parser.add_argument("--text-column", metavar="NAME", help="where the column of texts is not found by its name")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of one operation (default: all cores)")
+    parser.add_argument("--precision", default="auto", metavar="auto|fp32|bf16", help="bf16 is used where it is faster")
+    parser.add_argument("--quiet", action="store_true", help="no summary")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
+def _demo(parser: Parser) -> None:
+    parser.add_argument("--output-dir", default="unfreeze-demo", metavar="DIR", help="default: unfreeze-demo")
+    parser.add_argument("--budget", default="4m", metavar="TIME", help="of each of the two comparisons (default 4m)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of one operation (default: all cores)")
+    _talking(parser)

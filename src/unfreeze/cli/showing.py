@@ -1,0 +1,144 @@
+"""Results as text for the terminal."""
+
+import io
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from unfreeze.compare.pricing import spelled
+from unfreeze.report.formats import tidy
+
+
+def results(record: Mapping[str, Any]) -> str:
+    """The table of all arms, best first, floors below."""
+    record = tidy(record)
+    table = _table(
+        ("way", "left"),
+        (f"{record['metric']}, validation", "right"),
+        ("95 % interval", "right"),
+        ("test*", "right"),
+        ("one run", "right"),
+        ("learns", "right"),
+        ("", "left"),
+    )
+    arms = sorted(record["arms"], key=lambda arm: (arm["floor"], arm["score"] is None, -(arm["score"] or 0.0)))
+    chosen = (record["handed_over"] or {}).get("name")
+    for arm in arms:
+        low_high = "" if arm["interval"] is None else f"{_points(arm['interval'][0])} – {_points(arm['interval'][1])}"
+        test = "" if arm["test"] is None else _points(arm["test"]["mean"])
+        seconds = "" if arm["train_seconds"] is None else spelled(arm["train_seconds"])
+        style = "bold" if arm["name"] == chosen else "dim" if arm["floor"] else ""
+        cells = (_named(arm), _points(arm["score"]), low_high, test, seconds, _count(arm["trainable_parameters"]))
+        table.add_row(*cells, _notes(arm, chosen), style=style)
+    note = "* test scores were not used for the choice; floors show what must be beaten and are never handed over\n"
+    return rendered(table) + note
+
+
+def closing(record: Mapping[str, Any], folder: Path) -> str:
+    """The verdict in sentences, and where everything is."""
+    record = tidy(record)
+    lines = ["", *record["recommendation"]["sentences"], ""]
+    given = record["handed_over"]
+    if given is not None:
+        metric = record["metric"]
+        test = f", {metric} on test {_points(given['test'][metric])}" if given["test"] else ""
+        lines.append(f"model    {folder / 'model'}  ({given['name']}{test})")
+        lines.append(f"         {given['loads_with'].replace(chr(34) + 'model' + chr(34), repr(str(folder / 'model')))}")
+    lines.append(f"report   {folder / 'report.html'}")
+    lines.append(f"time     {spelled(record['seconds'])}; it holds for this encoder ({record['encoder']['name']})")
+    return "\n".join(lines)
+
+
+def unseen(predictions: Mapping[str, Any]) -> str:
+    """Predictions for sentences that nobody labelled."""
+    lines = ["", "on sentences it has never seen:"]
+    for text, said in predictions.items():
+        found = said if isinstance(said, str) else ", ".join(f"{e['text']} ({e['label']})" for e in said) or "nothing"
+        lines.append(f"  {text}\n    → {found}")
+    return "\n".join(lines) + "\n"
+
+
+def plan_table(plan: Mapping[str, Any]) -> str:
+    """What would be run: a row a stage."""
+    table = _table(
+        ("way", "left"),
+        ("from", "right"),
+        ("learns", "left"),
+        ("parameters", "right"),
+        ("share", "right"),
+        ("learning rates", "left"),
+        ("trials", "right"),
+        ("price", "right"),
+    )
+    for arm in plan["arms"]:
+        for number, stage in enumerate(arm["stages"]):
+            first = number == 0
+            rates = ", ".join(f"{rate:g}" for rate in stage["learning_rates"]) if first else ""
+            price = spelled(arm["price_seconds"]) if arm["kept"] else "dropped"
+            table.add_row(
+                arm["name"] if first else "",
+                f"{stage['start']:.0%}",
+                stage["learns"],
+                _count(stage["trainable_parameters"]),
+                f"{stage['share']:.1%}",
+                rates,
+                str(arm["tuning_trials"]) if first else "",
+                price if first else "",
+                style="" if arm["kept"] else "dim",
+            )
+    dropped = [f"{arm['name']} {arm['reason']}" for arm in plan["arms"] if not arm["kept"]]
+    lines = [f"{plan['seeds']} seed(s) on {plan['folds']} fold(s); in all at most {spelled(plan['total_seconds'])}"]
+    lines += [f"dropped: {'; '.join(dropped)}"] if dropped else []
+    return rendered(table) + "\n".join(lines) + "\n"
+
+
+def rendered(what: RenderableType, width: int | None = None) -> str:
+    """What rich draws, as plain text no wider than the terminal."""
+    columns = width or max(80, shutil.get_terminal_size((110, 24)).columns)
+    out = io.StringIO()
+    Console(file=out, width=min(columns, 140), no_color=True, highlight=False).print(what)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _table(*columns: tuple[str, str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title, side in columns:
+        table.add_column(Text(title), justify=side, overflow="fold")  # type: ignore[arg-type]
+    return table
+
+
+def _named(arm: Mapping[str, Any]) -> Text:
+    return Text(f"{arm['number']} {arm['name']}" if arm["number"] else str(arm["name"]))
+
+
+def _notes(arm: Mapping[str, Any], chosen: str | None) -> Text:
+    notes = [f"{arm['state']}: {arm['reason']}"] if arm["state"] != "done" else []
+    notes += ["handed over"] if arm["name"] == chosen else []
+    notes += ["floor"] if arm["floor"] else []
+    notes += ["starved"] if arm["starved"] else []
+    notes += [f"{arm[key]} of {arm['runs']} {word}" for key, word in _DEGENERATE if arm[key] and arm["state"] == "done"]
+    return Text(", ".join(notes))
+
+
+_DEGENERATE = (("collapsed_runs", "say the same of everything"), ("diverged_runs", "diverged"))
+
+
+def _points(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _count(number: float | None) -> str:
+    """Numbers of parameters as people say them: 770, 11.4 K, 22.7 M."""
+    if number is None:
+        return ""
+    for unit, size in (("M", 1e6), ("K", 1e3)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number:.0f}"
+

@@ -1,0 +1,163 @@
+"""What the report shows, drawn from the record: the template only sets it."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from unfreeze.report.formats import counted, percent, points, setting, span
+
+_LABELS = {"better": "Better", "tie": "Tie", "not settled": "Not settled", "only one arm": "Only one arm"}
+_PAIR = {"better": "shown to be worse", "tie": "a tie", "not settled": "not settled"}
+_OTHER_FOLDER = "unfreeze-other-encoder"
+_COMMAND = "unfreeze compare YOUR_FILE.csv"
+
+GLOSSARY = {
+    "Arm": "A way of fine-tuning (a strategy) on an encoder, with the range of learning rates that suits it.",
+    "Point": "A hundredth of the score: 83.1 points are 0.831.",
+    "Better": "The interval of the difference to every other arm lies above 0: chance alone hardly explains the lead.",
+    "Tie": "The interval of the difference lies inside the margin on both sides: whatever the difference is, it is too "
+    "small to matter. The cheapest of the tied arms is handed over.",
+    "Not settled": "Neither of the two. The arms may differ or not; these data and runs do not say. It is not a tie.",
+    "Floor": "Something that needs little or no learning, such as always giving the most frequent label. It is never "
+    "handed over; an arm that does not clearly beat every floor has learnt little.",
+    "Starved": "The arm had too few steps, or its best learning rate lay at the end of what was tried. It may be better "
+    "than it looks here, so it cannot lose a verdict.",
+    "Collapsed": "A run that gives the same label to every text. It counts in the mean.",
+    "Diverged": "A run that was stopped because its loss was no finite number.",
+    "Out-of-fold": "Every row is scored by a model that has not seen it in training: rows are dealt into folds, and each "
+    "fold is left out once.",
+    "Strict entity F1": "An entity counts as found only if its type and both of its ends are right. F1 is the harmonic "
+    "mean of precision (the share of found entities that are right) and recall (the share of right ones that are found).",
+    "Accuracy": "The share of texts that got the right label.",
+    "Macro F1": "The mean of every label's own F1, so that rare labels count as much as frequent ones.",
+}
+
+
+def view(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of the report that are more than a figure of the record.
+
+    Args:
+        record: the record of a comparison, made fit to be shown.
+
+    Returns:
+        What the template reads under ``view``.
+    """
+    made = record["recommendation"]
+    rests = made.get("rests_on")
+    runs = rests["seeds"] * rests["folds"] if rests else 0
+    pairs = {pair["rival"]: pair for pair in (*made.get("rivals", ()), *made.get("floors", ()))}
+    rows = [_row(arm, made, pairs.get(arm["name"])) for arm in _in_order(record["arms"])]
+    return {
+        "label": _LABELS.get(made["verdict"], "No verdict"),
+        "kind": {"better": "better", "tie": "tie"}.get(made["verdict"], "open"),
+        "rests": _rests(rests) if rests else "",
+        "few_runs": counted(runs, "run") if 0 < runs <= 2 else "",
+        "rows": [row for row in rows if not row["arm"]["floor"]],
+        "floors": [row for row in rows if row["arm"]["floor"]],
+        "levels": _levels(made),
+        "basis": _basis(record),
+        "tuned": [row["arm"] for row in rows if row["arm"]["tuning"]],
+        "tuning_budget": _tuning_budget(record),
+        "next_command": _next_command(record),
+        "bigger": _bigger(record),
+        "glossary": GLOSSARY,
+    }
+
+
+def _in_order(arms: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Best first; what has no score comes last."""
+    return sorted(arms, key=lambda arm: (arm["score"] is None, -(arm["score"] or 0.0), arm["name"]))
+
+
+def _rests(rests: Mapping[str, Any]) -> str:
+    folds = counted(rests["folds"], "fold") if rests["folds"] > 1 else "one validation split"
+    failed = f", {counted(rests['failed_runs'], 'failed run')}" if rests["failed_runs"] else ""
+    return f"{counted(rests['seeds'], 'seed')}, {folds}, {counted(rests['examples'], 'scored example')}{failed}"
+
+
+def _row(arm: Mapping[str, Any], made: Mapping[str, Any], pair: Mapping[str, Any] | None) -> dict[str, Any]:
+    """One line of the table of arms."""
+    best = arm["name"] == made["best"]
+    return {
+        "arm": arm,
+        "best": best,
+        "chosen": arm["name"] == made["chosen"],
+        "behind": "best" if best else points(pair["difference"]) if pair else "–",
+        "behind_span": span([pair["interval"]["low"], pair["interval"]["high"]]) if pair else "",
+        "judged": _PAIR.get(pair["verdict"], "") if pair else "",
+        "notes": list(_notes(arm, pair)),
+        "settings": list(_settings(arm)),
+    }
+
+
+def _settings(arm: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in (arm["settings"] or {}).items():
+        if value is not None:
+            yield f"{key} {setting(value)}"
+
+
+def _notes(arm: Mapping[str, Any], pair: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """A word and its reason, for whatever a reader must know before trusting the line."""
+    if arm["state"] != "done":
+        yield arm["state"], arm["reason"]
+    if arm["starved"]:
+        yield "starved", arm["starved"]
+    runs = counted(arm["runs"], "run")
+    if arm["collapsed_runs"]:
+        yield "collapsed", f"{arm['collapsed_runs']} of {runs} gave one label to every text"
+    if arm["diverged_runs"]:
+        yield "diverged", f"{arm['diverged_runs']} of {runs} stopped at a loss that was not finite"
+    if pair and pair["note"] and not arm["starved"]:
+        yield "not settled", pair["note"]
+
+
+def _levels(made: Mapping[str, Any]) -> str:
+    """At which level the differences are judged."""
+    parts = []
+    for name, what in (("rivals", "arms"), ("floors", "floors")):
+        levels = {pair["interval"]["level"] for pair in made.get(name, ())}
+        parts += [f"{percent(level)} against {what}" for level in sorted(levels)]
+    return " and ".join(parts)
+
+
+def _basis(record: Mapping[str, Any]) -> str:
+    return "; ".join(sorted({arm["interval_basis"] for arm in record["arms"] if arm["interval_basis"]}))
+
+
+def _tuning_budget(record: Mapping[str, Any]) -> str:
+    """Whether every arm had the same number of tries."""
+    rates = {}
+    for arm in record["arms"]:
+        tried = {trial["learning_rate"] for trial in arm["tuning"] if trial["learning_rate"] is not None}
+        if tried:
+            rates[arm["name"]] = len(tried)
+    if not rates:
+        return "No arm had a learning rate to choose."
+    if len(set(rates.values())) == 1:
+        number = next(iter(rates.values()))
+        return f"Every arm that learns by gradient had the same budget: {counted(number, 'learning rate')}."
+    return "Learning rates tried: " + ", ".join(f"{name} {number}" for name, number in rates.items()) + "."
+
+
+def _bigger(record: Mapping[str, Any]) -> str:
+    """The encoder worth trying next: the same kind, one size up."""
+    parameters = record["encoder"].get("parameters") or 0
+    small, base = "google-bert/bert-base-uncased", "microsoft/deberta-v3-base"
+    return small if parameters < 60e6 else base if parameters < 160e6 else "microsoft/deberta-v3-large"
+
+
+def _next_command(record: Mapping[str, Any]) -> str:
+    """The command of this comparison with the next encoder, and an output folder of its own."""
+    try:
+        words = shlex.split(record["command"])
+    except ValueError:  # a quote without its end: nothing that a shell could have run
+        words = []
+    if words[:2] != ["unfreeze", "compare"]:
+        words = shlex.split(_COMMAND)
+    kept, skip = [], False
+    for word in words:
+        takes = word in ("--model", "--output-dir")
+        if not (skip or takes or word.startswith(("--model=", "--output-dir="))):
+            kept.append(word)
+        skip = takes
+    return shlex.join([*kept, "--model", _bigger(record), "--output-dir", _OTHER_FOLDER])
