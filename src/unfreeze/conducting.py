@@ -1,6 +1,10 @@
 """From the user's file to a verdict, a report and a model: the steps of a comparison, in order."""
 
+import hashlib
+import json
 import platform
+import shutil
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,32 +14,38 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unfreeze.compare.arms import Arm, make_arms
-from unfreeze.compare.comparing import ArmOutcome, Comparing, Floor, epochs_for_all_rows
+from unfreeze.compare.comparing import ArmOutcome, Comparing, Floor, epochs_for_all_rows, watch_for
 from unfreeze.compare.intervals import bootstrap_interval
-from unfreeze.compare.ledger import IDENTITY, Ledger
+from unfreeze.compare.ledger import Ledger, opened, stored_identity
 from unfreeze.compare.material import Sources, prepare
 from unfreeze.compare.options import Options
 from unfreeze.compare.pricing import (
     Shape,
+    Speed,
     fit_into,
     measure_speed,
+    outline_of,
     plan_as_dict,
     price_of_prefix,
     price_of_trial,
 )
-from unfreeze.compare.summary import absent_row, arm_row, floor_row
-from unfreeze.compare.trials import Trained, predict, train, weights_digest
+from unfreeze.compare.summary import absent_row, arm_row, floor_row, seconds_of_a_run
+from unfreeze.compare.trials import Trained, train, weights_digest
 from unfreeze.compare.watching import Watcher
 from unfreeze.encoders.loading import load_encoder
+from unfreeze.engine.prediction import logits_of
 from unfreeze.engine.runtime import Runtime, prepare_process
-from unfreeze.engine.training import Watch
-from unfreeze.export.handing_over import check_reload, loads_with, save_model
-from unfreeze.files import is_whole, read_json, write_json, write_text
+from unfreeze.errors import Interrupted, SettingsError, StorageError
+from unfreeze.export.handing_over import CARD, check_reload, loads_with, save_card, save_model
+from unfreeze.files import MANIFEST, is_whole, read_json, write_json, write_text
 from unfreeze.recommend import Arm as Candidate
 from unfreeze.recommend import as_dict, recommend
 from unfreeze.report.card import render_card
 from unfreeze.report.page import render_page
 from unfreeze.tasks import Columns
+
+_DECIDING = ("unfreeze", "torch", "transformers")
+"""Packages another version of which gives other numbers; what they gave together is not mixed in one comparison."""
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn")
 
@@ -59,25 +69,39 @@ class Conductor:
         self.material = prepare(sources, encoder, columns=columns, task=options.task, max_dropped=options.max_dropped)
         for sentence in (*self.material.says, *(f"{count}" for count in self.material.counts)):
             self._watcher.said(sentence)
-        self.arms = make_arms(
+        arms = make_arms(
             options.strategies, self.material, tuning=options.tuning, overrides=options.settings, seed=options.seed
         )
+        self._outline = outline_of(self.material, arms[0], runtime=self._runtime)
+        self.arms = [arm for arm in arms if self._fits(arm)]
+
+    def _fits(self, arm: Arm) -> bool:
+        """Whether an arm has a plan for this encoder; one that the user named must have."""
+        try:
+            arm.strategy.plan(self._outline)
+        except SettingsError as error:
+            if self._options.strategies is not None:
+                raise
+            self._watcher.said(f"{arm.name} is left out: {error}")
+            return False
+        return True
 
     def _settled_runtime(self) -> Runtime:
         """How to compute: as the comparison in the output folder began, where there is one."""
-        options, stored = self._options, self.folder / IDENTITY
-        threads = options.threads
-        if threads is None and stored.is_file():
-            threads = read_json(stored)["identity"]["runtime"]["threads"]
-        return prepare_process(threads, options.precision)
+        stored, threads = stored_identity(self.folder), self._options.threads
+        if threads is None and stored is not None:
+            threads = stored.get("runtime", {}).get("threads")
+        return prepare_process(threads, self._options.precision)
 
     def plan(self, ledger: Ledger | None = None) -> dict[str, Any]:
         """What would be run, at what price, and what the budget leaves out."""
         asked = self._asked()
-        name = f"plan {asked} {self._options.budget_seconds}"
+        searched = [[arm.name, len(arm.heads), arm.rates, asdict(arm.base)] for arm in self.arms]
+        content = json.dumps([asdict(asked), searched, self._options.budget_seconds])
+        name = f"plan {hashlib.sha256(content.encode()).hexdigest()[:16]}"
         stored = ledger.decision(name) if ledger else None
         if stored is None:
-            stored = self._priced(asked)
+            stored = self._priced(asked, self._speed(ledger))
             if ledger:
                 ledger.decide(name, stored)
         return stored
@@ -88,10 +112,19 @@ class Conductor:
         seeds = self._options.seeds or (3 if folds == 1 else 1)
         return Shape(tuple(arm.name for arm in self.arms), seeds, folds)
 
-    def _priced(self, asked: Shape) -> dict[str, Any]:
+    def _speed(self, ledger: Ledger | None) -> Speed:
+        """How fast this machine is, measured once a comparison, so that a budget that would do does do."""
+        stored = ledger.decision("speed") if ledger else None
+        if stored is not None:
+            return Speed(stored["forward"], stored["step"], self._outline)
         self._watcher.said("timing a few steps …")
         learning = next((arm for arm in self.arms if arm.learns), self.arms[0])
         speed = measure_speed(self.material, learning, runtime=self._runtime)
+        if ledger:
+            ledger.decide("speed", {"forward": speed.forward, "step": speed.step})
+        return speed
+
+    def _priced(self, asked: Shape, speed: Speed) -> dict[str, Any]:
         prices = {arm.name: price_of_trial(arm, self.material, speed=speed) for arm in self.arms}
         prefix, budget = price_of_prefix(self.material, speed), self._options.budget_seconds
         shape = asked if budget is None else fit_into(budget, self.arms, trial_prices=prices, prefix=prefix, most=asked)
@@ -105,9 +138,17 @@ class Conductor:
 
         Returns:
             The record of the comparison.
+
+        Raises:
+            SettingsError: the folder is another's, another process is at work there, or the budget is too short.
+            StorageError: the folder cannot be written, or the saved model is not the one that was trained.
+            Interrupted: the watcher said so.
         """
+        with opened(self.folder, self._identity()) as ledger:
+            return self._conduct(ledger)
+
+    def _conduct(self, ledger: Ledger) -> dict[str, Any]:
         started = time.perf_counter()
-        ledger = Ledger(self.folder, self._identity())
         plan = self.plan(ledger)
         self._watcher.planned(plan)
         shape = Shape(tuple(row["name"] for row in plan["arms"] if row["kept"]), plan["seeds"], plan["folds"])
@@ -138,6 +179,7 @@ class Conductor:
             "rows_and_splits": self.material.digest,
             "encoder": self.material.encoder.digest,
             "runtime": asdict(self._runtime),
+            "versions": {name: _version(name) for name in _DECIDING},
         }
 
     def _record(
@@ -147,7 +189,7 @@ class Conductor:
         steps = self.arms[0].base.steps_per_epoch(len(material.places(material.splits.folds[0].train)))
         rows = [arm_row(outcome, task, steps_per_epoch=steps) for outcome in outcomes]
         dropped = {row["name"]: row["reason"] for row in plan["arms"] if not row["kept"]}
-        rows += [absent_row(arm, "dropped", dropped[arm.name]) for arm in self.arms if arm.name in dropped]
+        rows += [absent_row(arm, "dropped", reason=dropped[arm.name]) for arm in self.arms if arm.name in dropped]
         rows += [floor_row(floor, task) for floor in floors]
         for row in rows:
             row["number"] = options.numbers.get(row["name"])
@@ -193,22 +235,38 @@ class Conductor:
 
     def _hand_over(self, outcome: ArmOutcome, record: dict[str, Any], ledger: Ledger) -> None:
         """Train the chosen arm once more on all rows that are not test, save it, open the test split once."""
-        arm, chosen = outcome.arm, outcome.chosen
+        arm, chosen, target = outcome.arm, outcome.chosen, self.folder / "model"
         epochs = epochs_for_all_rows(list(outcome.records.values()))
         trial = arm.trial(chosen.head, chosen.settings.learning_rate, seed=self._options.seed, fold=None)  # type: ignore[union-attr]
         trial = trial.stopped_after(epochs)
-        target, name = self.folder / "model", f"handed over {trial.key}"
+        name = f"handed over {trial.key}"
         stored = ledger.decision(name)
-        if stored is not None and is_whole(target) and stored["manifest"] == read_json(target / "manifest.json"):
+        if stored is not None and is_whole(target) and stored["files"] == _files_of(target):
             record["handed_over"] = stored["about"]
+            save_card(target, render_card(record))
             return
         self._watcher.began(arm.name, "on all rows that are not test")
-        watch = Watch(progress=lambda fraction: self._watcher.progressed(arm.name, fraction), stop=self._watcher.stop)
-        trained = train(self.material, trial, runtime=self._runtime, folder=ledger.folder_of(trial), watch=watch)
+        watch, folder = watch_for(self._watcher, arm.name), ledger.folder_of(trial)
+        trained = train(self.material, trial, runtime=self._runtime, folder=folder, watch=watch)
+        if trained.state.diverged:
+            record["not_handed_over"] = f"{arm.name}, trained on all rows that are not test: {trained.state.diverged}"
+            self._watcher.said(f"no model is handed over: {record['not_handed_over']}")
+            return
         record["handed_over"] = about = self._about(trained, arm, epochs)
         save_model(trained, self.material, folder=target, card=render_card(record))
-        about["reload_check"] = check_reload(trained.model, self.material, folder=target, runtime=self._runtime)
-        ledger.decide(name, {"about": about, "manifest": read_json(target / "manifest.json")})
+        about["reload_check"] = self._reloaded(trained, target)
+        ledger.decide(name, {"about": about, "files": _files_of(target)})
+        ledger.forget(trial)
+
+    def _reloaded(self, trained: Trained, target: Path) -> dict[str, Any]:
+        """The reload check; a model that fails it does not stay."""
+        try:
+            return check_reload(trained.model, self.material, folder=target, runtime=self._runtime)
+        except StorageError as error:
+            shutil.rmtree(target, ignore_errors=True)
+            if self._watcher.stop():  # Ctrl-C reaches the other process, too
+                raise Interrupted("stopped; the same command goes on from here") from error
+            raise
 
     def _about(self, trained: Trained, arm: Arm, epochs: int) -> dict[str, Any]:
         task, test = self.material.task, self.material.splits.test
@@ -224,9 +282,9 @@ class Conductor:
             "reload_check": None,
         }
         if test:
-            counts = self.material.counts_of(
-                test, predict(self.material, trained, examples=test, runtime=self._runtime)
-            )
+            # Run whole, as its user will run it: remembered states may differ in the last bits.
+            features = [self.material.features[place] for place in self.material.places(test)]
+            counts = self.material.counts_of(test, logits_of(trained.model, features, runtime=self._runtime))
             interval = bootstrap_interval(counts, task.score)
             about |= {"test": task.details(counts.sum(0)), "test_interval": [interval.low, interval.high]}
         return about
@@ -260,14 +318,19 @@ def _candidate(outcome: ArmOutcome, steps_per_epoch: int) -> Candidate:
         outcome.runs,
         arm.strategy.search.floor,
         arm.starved(outcome.chosen, steps_per_epoch),
-        sum(record["train_seconds"] for record in records) / len(records),
+        seconds_of_a_run(records),
         records[0]["stored_bytes"],
-        1000 * records[0]["predict_seconds_per_example"],
+        1000 * statistics.median(record["predict_seconds_per_example"] for record in records),
     )
 
 
 def _absent(name: str, floor: bool, state: Literal["dropped", "failed"], reason: str) -> Candidate:
     return Candidate(name, None, floor, state=state, reason=reason)
+
+
+def _files_of(model: Path) -> dict[str, str]:
+    """SHA-256 of a saved model's files, but of its card: that one is written anew when a comparison is judged again."""
+    return {name: digest for name, digest in read_json(model / MANIFEST)["files"].items() if name != CARD}
 
 
 def _trial_price(plan: Mapping[str, Any], arm: Arm) -> float:

@@ -102,7 +102,8 @@ def compare(
     """Compare ways of fine-tuning on labelled text, and hand over the one to use.
 
     Args:
-        file: labelled rows (CSV, TSV, JSONL, CoNLL columns, each also .gz, or a pandas frame); may have a column ``split``.
+        file: labelled rows (CSV, TSV, JSONL, CoNLL columns, each also .gz, or a pandas frame); may have a column
+            ``split``.
         train: training rows, instead of ``file``.
         validation: validation rows, beside ``train``.
         test: test rows, beside ``train``.
@@ -115,7 +116,7 @@ def compare(
         budget: wall time such as "15m" or "2h", or seconds; None for no limit.
         seeds: runs of each arm's chosen settings on each fold; None for 3 on one validation split and 1 on five folds.
         folds: how many folds are run at the most; None for all that the splits have.
-        tuning: learning rates that an arm with the usual heads tries; every arm gets as many trials.
+        tuning: learning rates that an arm with the usual heads tries; every arm gets as many trials. 0 for no search.
         seed: of the first run.
         margin: arms whose difference surely lies within this fraction are a tie.
         prefer: what to hand over where nothing is settled, the best "score" or the "cheap" one not shown to be worse.

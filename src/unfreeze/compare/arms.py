@@ -65,14 +65,15 @@ def make_arms(
 ) -> list[Arm]:
     """The arms of a comparison, in order of priority.
 
-    Every arm gets the same number of tuning trials, as many as its heads take at least: one that has more heads to choose
-    among tries fewer learning rates. Where the user fixed the rate, each arm tries all of its heads and nothing else. A
-    floor that learns is tried once.
+    Every arm gets the same number of tuning trials, as many as the most heads take at least: one that has more heads to
+    choose among tries fewer learning rates. Where the user fixed the rate, each arm tries all of its heads and nothing
+    else. A floor that learns is tried once. With ``tuning`` 0 nothing is searched: each arm has the middle of its rates
+    and the last of its heads, which reads the most.
 
     Args:
         names: strategies as the user spells them; None for all.
         material: for the task's heads and the number of training rows.
-        tuning: learning rates for an arm with the usual heads.
+        tuning: learning rates for an arm with the usual heads; 0 for no search.
         overrides: training settings that the user fixed for all arms.
         seed: of the first run.
 
@@ -89,6 +90,10 @@ def make_arms(
     usual = TrainingSettings(**dict(overrides))
     steps = usual.steps_per_epoch(len(material.places(material.splits.folds[0].train)))
     heads = [_heads(material, strategy) for strategy in chosen]
+    if not tuning:
+        heads = [some[-1:] for some in heads]
+        pairs = zip(chosen, heads, strict=True)
+        return [_arm(strategy, some, 1, overrides, steps, seed) for strategy, some in pairs]
     most = [len(some) for some, strategy in zip(heads, chosen, strict=True) if not strategy.search.floor]
     trials = max(tuning + len(material.task.heads(reads_layers=False)) - 1, *most, 1)
     pairs = zip(chosen, heads, strict=True)

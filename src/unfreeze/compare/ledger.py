@@ -1,7 +1,7 @@
 """The ledger: a folder a trial, complete if and only if its result file exists.
 
-A crash loses at most the trial under way, and that one goes on from its checkpoint. A finished comparison can be judged and
-reported again without training.
+A crash loses at most the trial under way, and that one goes on from its checkpoint. A finished comparison can be judged
+and reported again without training.
 """
 
 import json

@@ -118,7 +118,7 @@ class Material:
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def counts_of(self, examples: Sequence[int], logits: list[np.ndarray]) -> np.ndarray:
-        """What scores are summed from, (examples, counts), from the logits of their features in the order of ``places``."""
+        """What scores are summed from, (examples, counts), from logits of their features in the order of ``places``."""
         return self.task.counts([self.examples[i] for i in examples], self.predictions(examples, logits))
 
     def predictions(self, examples: Sequence[int], logits: list[np.ndarray]) -> list[Any]:
@@ -213,8 +213,8 @@ def _splits(task: type[Task], names: list[str | None], tables: list[Table], read
 def _strata(task: type[Task], examples: Sequence[Example]) -> list[str]:
     """What splits are balanced by.
 
-    Of a whole text's label every split must have some. What a sentence's tags make together is only for balance, so there
-    the rare mixtures count as one: else a small file would be refused for a sentence that names all types at once.
+    Of a whole text's label every split must have some. What a sentence's tags make together is only for balance, so
+    there the rare mixtures count as one: else a small file would be refused for one sentence that names all types.
     """
     strata = [task().stratum(example) for example in examples]
     if task.kind == "sequence":

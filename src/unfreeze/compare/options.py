@@ -44,7 +44,7 @@ class Options:
         checks = (
             ("seeds", "at least 1", self.seeds is None or self.seeds >= 1),
             ("folds", "at least 1", self.folds is None or self.folds >= 1),
-            ("tuning", "at least 1", self.tuning >= 1),
+            ("tuning", "at least 0", self.tuning >= 0),
             ("seed", "at least 0", self.seed >= 0),
             ("margin", "a fraction between 0 and 1, such as 0.01 for one point", 0 < self.margin < 1),
             ("prefer", "'score' or 'cheap'", self.prefer in ("score", "cheap")),

@@ -19,7 +19,7 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
     arm, chosen, runs = outcome.arm, outcome.chosen, outcome.runs
     records = list(outcome.records.values())
     if chosen is None or runs is None or outcome.failed:
-        return absent_row(arm, "failed", outcome.failed or "it was not run") | _search(outcome)
+        return absent_row(arm, "failed", reason=outcome.failed or "it was not run") | _search(outcome)
     settings = {
         "learning_rate": chosen.settings.learning_rate if arm.learns else None,
         "pooling": chosen.head.pooling,
@@ -96,7 +96,7 @@ def floor_row(floor: Floor, task: Task) -> dict[str, Any]:
     }
 
 
-def absent_row(arm: Arm, state: str, reason: str) -> dict[str, Any]:
+def absent_row(arm: Arm, state: str, *, reason: str) -> dict[str, Any]:
     """An arm without a result: "dropped" by the budget, or "failed"."""
     empty = ("settings", "score", "interval", "test", "train_seconds", "total_seconds", "predict_seconds_per_1000")
     more = ("trainable_parameters", "stored_bytes", "starved")
@@ -122,7 +122,7 @@ def _described(arm: Arm) -> dict[str, Any]:
 
 def _scored(runs: RunScores, task: Task) -> dict[str, Any]:
     score: Callable[[Any], Any] = task.score
-    scored = np.isfinite(runs.counts).all(axis=2)
+    scored = np.asarray(np.isfinite(runs.counts).all(axis=2))
     sums = np.where(scored[..., None], runs.counts, 0.0).sum(axis=0)
     means = sums / np.maximum(scored.sum(axis=0), 1)[:, None]
     interval, share = bootstrap_interval(means, score), float(scored.mean())  # runs that failed count as 0

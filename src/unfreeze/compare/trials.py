@@ -120,7 +120,7 @@ def planned(material: Material, trial: Trial, *, runtime: Runtime) -> tuple[nn.M
     plan = strategy.plan(outline)
     if plan.encoder_weights == "random":
         model = build_model(material.encoder, trial.head, weights="random", **build)  # type: ignore[arg-type]
-    return model.to(runtime.device), outline, plan
+    return model.to(runtime.device), outline, plan  # type: ignore[arg-type]  # transformers' stubs
 
 
 def run_trial(material: Material, trial: Trial, *, runtime: Runtime, folder: Path, watch: Watch) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def record_of(trial: Trial, trained: Trained, *, scores: dict[str, Any]) -> dict
 
 
 def predict(material: Material, trained: Trained, *, examples: Sequence[int], runtime: Runtime) -> list[np.ndarray]:
-    """Logits of the examples' features, in the order of ``Material.places``; from remembered states where they serve."""
+    """Logits of the examples' features, in the order of ``places``; from remembered states where they serve."""
     places, start = material.places(examples), None
     depth = trained.outline.frozen_depth(trained.plan.ever_trainable)
     if trained.plan.encoder_weights == "pretrained":

@@ -1,4 +1,4 @@
-"""How a comparison reports while it runs, and how it is told to stop. Whoever shows something overrides what it needs."""
+"""How a comparison reports while it runs, and is told to stop. Whoever shows something overrides what it needs."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -2,8 +2,8 @@
 
 A batch touches a few hundred of some 30,000 rows, but autograd makes, zeroes and adds a whole table for each part: a
 quarter of a training step of MiniLM on one core. Here the touched rows are looked up from a small table of their own,
-and its gradient is written into one dense buffer that lives as long as the run. The gradient is the same dense one, so the
-optimizer is too.
+and its gradient is written into one dense buffer that lives as long as the run. The gradient is the same dense one, so
+the optimizer is too.
 """
 
 from collections.abc import Iterator

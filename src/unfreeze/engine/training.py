@@ -142,7 +142,11 @@ class Run:
         Raises:
             Interrupted: ``watch.stop`` said so; a checkpoint is written first.
         """
-        watch = watch or Watch()
+        cuda = [torch.cuda.current_device()] if self._runtime.device == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):  # every step seeds for itself; the caller's go on
+            return self._run(watch or Watch())
+
+    def _run(self, watch: Watch) -> State:
         self._resume()
         since = last = time.perf_counter()
         while not self._done():

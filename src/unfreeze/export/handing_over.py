@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -24,11 +25,11 @@ from unfreeze.encoders.silence import quiet
 from unfreeze.engine.batches import canonical_batches, collate
 from unfreeze.engine.prediction import logits_of
 from unfreeze.engine.runtime import Runtime, prepare_process
-from unfreeze.errors import EncoderError, StorageError
-from unfreeze.files import publish_folder, read_json, write_json, write_text
+from unfreeze.errors import EncoderError, SettingsError, StorageError
+from unfreeze.files import MANIFEST, digest_of, publish_folder, read_json, write_json, write_text
 from unfreeze.tasks import Prediction, Task, task_named
 
-ABOUT = "unfreeze.json"
+ABOUT, CARD = "unfreeze.json", "README.md"
 CLASSES = {"sequence": "AutoModelForSequenceClassification", "token": "AutoModelForTokenClassification"}
 
 
@@ -49,13 +50,34 @@ def save_model(trained: Trained, material: Material, *, folder: Path, card: str)
     about = {"task": task.name, "labels": list(task.labels), "window": encoder.window, "encoder": encoder.name}
 
     def fill(into: Path) -> None:
-        with quiet():
-            trained.model.save_pretrained(into)  # type: ignore[operator]
-            tokenizer.save_pretrained(into)
+        try:
+            with quiet():
+                trained.model.save_pretrained(into)  # type: ignore[operator]
+                tokenizer.save_pretrained(into)
+        except SafetensorError as error:  # it says neither where nor, in a type of its own, that the disk is full
+            raise StorageError(f"{folder}: the weights cannot be written: {error}") from error
         write_json(into / ABOUT, about)
-        write_text(into / "README.md", card)
+        write_text(into / CARD, card)
 
     publish_folder(folder, fill)
+
+
+def save_card(folder: Path, card: str) -> None:
+    """Give a saved model another card, and leave the rest of it alone.
+
+    The manifest is written last: after a crash between the two the folder counts as damaged, and is saved anew.
+
+    Args:
+        folder: of a model that ``save_model`` saved.
+        card: Markdown.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    write_text(folder / CARD, card)
+    manifest = read_json(folder / MANIFEST)
+    manifest["files"][CARD] = digest_of(folder / CARD)
+    write_json(folder / MANIFEST, manifest)
 
 
 def loads_with(model: nn.Module, *, kind: str, folder: str) -> str:
@@ -96,8 +118,9 @@ def check_reload(model: nn.Module, material: Material, *, folder: Path, runtime:
             last = done.stderr.strip().splitlines()[-1:] or ["no message"]
             raise StorageError(f"{folder}: the saved model does not load again: {last[0]}")
         loaded = load_file(answer)["logits"]
-    difference = float((loaded - expected).abs().max())
-    if difference > 1e-5:
+    same_shape = loaded.shape == expected.shape
+    difference = float((loaded - expected).abs().max()) if same_shape else float("inf")
+    if not difference <= 1e-5:  # NaN is no number at most 1e-5
         raise StorageError(
             f"{folder}: the saved model gives other logits after loading (they differ by {difference:g})"
         )
@@ -139,8 +162,19 @@ class FineTuned:
         return self.task.decode(examples, encoded.features, logits=logits)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Copy the model folder to another place."""
-        publish_folder(Path(folder), lambda into: _copy(self.folder, into))
+        """Copy the model folder to another place.
+
+        Args:
+            folder: made here; a model that unfreeze saved there is replaced.
+
+        Raises:
+            SettingsError: something else is there.
+            StorageError: it could not be written.
+        """
+        path = Path(folder)
+        if path.exists() and not (path / ABOUT).is_file() and (not path.is_dir() or any(path.iterdir())):
+            raise SettingsError(f"{folder} exists and is no model that unfreeze saved; choose another folder")
+        publish_folder(path, lambda into: _copy(self.folder, into))
 
 
 def load_model(folder: str | Path, *, threads: int | None = None, precision: str = "auto") -> FineTuned:
@@ -159,7 +193,7 @@ def load_model(folder: str | Path, *, threads: int | None = None, precision: str
         inside = path / "model" / ABOUT
         hint = f"; did you mean {path / 'model'}?" if inside.is_file() else ""
         raise EncoderError(f"{folder}: not a model that unfreeze saved (it has no {ABOUT}){hint}")
-    runtime, about = prepare_process(threads, precision), read_json(path / ABOUT)
+    runtime, about = prepare_process(threads, precision), _about(path)
     import unfreeze.encoders.pooled  # noqa: F401  # registers our own heads
 
     task = task_named(about["task"])(labels=tuple(about["labels"]))  # type: ignore[call-arg]
@@ -172,8 +206,24 @@ def load_model(folder: str | Path, *, threads: int | None = None, precision: str
     except (OSError, ValueError, RuntimeError) as error:
         raise EncoderError(f"{folder}: the model does not load: {str(error).splitlines()[0]}") from error
     config = model.config
+    if tuple(config.id2label[i] for i in range(len(config.id2label))) != task.labels:
+        raise EncoderError(
+            f"{folder}: {ABOUT} and config.json name other labels, or in another order; save the model again"
+        )
     encoder = Encoder(about["encoder"], path, config.model_type, config, tokenizer, about["window"], "")
     return FineTuned(path, task, model.to(runtime.device).eval(), encoder, runtime)
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """What unfreeze wrote about a model.
+
+    Raises:
+        EncoderError: it is not what was written.
+    """
+    about = read_json(folder / ABOUT)
+    if not isinstance(about, dict) or not {"task", "labels", "window", "encoder"} <= about.keys():
+        raise EncoderError(f"{folder / ABOUT}: damaged; it should tell task, labels, window and encoder")
+    return about
 
 
 def _example(text: str | Sequence[str], *, words: bool) -> Example:
@@ -188,5 +238,5 @@ def _example(text: str | Sequence[str], *, words: bool) -> Example:
 
 def _copy(source: Path, into: Path) -> None:
     for path in source.iterdir():
-        if path.is_file() and path.name != "manifest.json":
+        if path.is_file() and path.name != MANIFEST:
             shutil.copyfile(path, into / path.name)

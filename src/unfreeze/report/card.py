@@ -6,7 +6,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from unfreeze.report.formats import NOTHING, counted, metric_name, percent, points, setting, span, tidy, whole
+from unfreeze.report.formats import (
+    NOTHING,
+    counted,
+    loading_lines,
+    metric_name,
+    percent,
+    points,
+    setting,
+    span,
+    tidy,
+    whole,
+)
 
 _PIPELINES = {"classification": "text-classification", "ner": "token-classification"}
 _DOES = {
@@ -19,8 +30,8 @@ _SPECIAL = re.compile(r"([\\`*_\[\]|~#$])")
 def render_card(record: Mapping[str, Any]) -> str:
     """The model card of what a comparison hands over.
 
-    It shows figures and the names of labels, but no text, no file name and no row of the user. A licence is not named: it is for
-    whoever owns the data and the encoder to say.
+    It shows figures and the names of labels, but no text, no file name and no row of the user. A licence is not named:
+    it is for whoever owns the data and the encoder to say.
 
     Args:
         record: the record of a finished comparison; of ``handed_over``, ``reload_check`` may still be None.
@@ -67,7 +78,8 @@ def _head(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _what(record: Mapping[str, Any]) -> Iterator[str]:
     encoder, given = record["encoder"], record["handed_over"]
-    yield f"# {_safe(record['task']).capitalize() if record['task'] != 'ner' else 'Named entities'} with {_safe(given['name'])}"
+    task = "Named entities" if record["task"] == "ner" else f"Text {_safe(record['task'])}"
+    yield f"# {task}, {_safe(given['name'])}"
     yield ""
     yield (
         f"{_DOES.get(_pipeline(record) or '', '')} The encoder {_safe(encoder['name'])} "
@@ -86,10 +98,7 @@ def _how_to_load(record: Mapping[str, Any]) -> Iterator[str]:
     yield "## How to load it"
     yield ""
     yield f"{fence}python"
-    if "transformers." in line:
-        yield "import transformers"
-        yield ""
-    yield from line.split("; ")
+    yield from loading_lines(line)
     yield fence
     yield ""
     if "import unfreeze" in line:
@@ -110,10 +119,11 @@ def _how_chosen(record: Mapping[str, Any]) -> Iterator[str]:
         runs = counted(rests["seeds"] * rests["folds"], "run")
         yield f"**Caution:** each way was trained in only {runs}; another seed may change the order."
     yield ""
+    given = record["handed_over"]
+    opened = " The test split was opened once, after the choice, for the score below." if given["test"] else ""
     yield (
         "The choice was made on validation or out-of-fold scores alone. The chosen way was then trained once more on "
-        f"all rows that are not test rows ({counted(record['handed_over']['epochs'], 'epoch')}), and the test split "
-        "was opened once, for the score below."
+        f"all rows that are not test rows ({counted(given['epochs'], 'epoch')}).{opened}"
     )
 
 

@@ -26,9 +26,9 @@ def interval_chart(record: Mapping[str, Any]) -> Markup | None:
     arms, floors = _scored(record, floor=False), _scored(record, floor=True)
     if not arms and not floors:
         return None
-    chosen, left, right = record["recommendation"]["chosen"], 190, WIDTH - 60
+    chosen, left, right = record["recommendation"]["chosen"], 170, WIDTH - 60
     ends = [end for arm in (*arms, *floors) for end in (*(arm["interval"] or ()), arm["score"])]
-    axis = _Axis.over(min(ends), max(ends), left, right)
+    axis = _Axis.over(min(ends), max(ends), start=left, end=right)
     top, gap = 14, 16 if arms and floors else 0
     bottom = top + _ROW * (len(arms) + len(floors)) + gap
     drawn = [*_upright_grid(axis, top, bottom, f"{metric_name(record['metric'])}, points")]
@@ -55,20 +55,21 @@ def cost_chart(record: Mapping[str, Any]) -> Markup | None:
         return None
     chosen, top, bottom = record["recommendation"]["chosen"], 16, 316
     ends = [end for arm in arms for end in (*(arm["interval"] or ()), arm["score"])]
-    upright = _Axis.over(min(ends), max(ends), bottom, top)
+    upright = _Axis.over(min(ends), max(ends), start=bottom, end=top)
     times = [max(arm["train_seconds"], 0.01) for arm in arms]
     across = _LogAxis(math.floor(math.log10(min(times))), math.ceil(math.log10(max(times)) + 1e-9), 52, WIDTH - 24)
     drawn = [*_level_grid(upright, 52, WIDTH - 24), *_log_grid(across, top, bottom)]
     drawn.append(_text(52, 10, f"{metric_name(record['metric'])}, points", "axis"))
     taken: list[tuple[float, float, float]] = []
     for arm, time in zip(arms, times, strict=True):
-        taken += [(across(time) - 6, across(time) + 6, upright(arm["score"]))]
+        taken.append((across(time) - 6, across(time) + 6, upright(arm["score"])))
     for arm, time in zip(arms, times, strict=True):
         x, y = across(time), upright(arm["score"])
         drawn += _point_with_interval(arm, x, upright, chosen=arm["name"] == chosen)
         drawn.append(_placed_name(arm["name"], x, y, taken, bold=arm["name"] == chosen))
     told = "; ".join(f"{a['name']}: {points(a['score'])}, {seconds(a['train_seconds'])} seconds" for a in arms)
-    return _svg("cost", WIDTH, bottom + 44, title="Score against training seconds of one run", told=told, children=drawn)
+    title = "Score against training seconds of one run"
+    return _svg("cost", WIDTH, bottom + 44, title=title, told=told, children=drawn)
 
 
 def learning_curves(record: Mapping[str, Any]) -> list[tuple[str, Markup]]:
@@ -85,7 +86,7 @@ def learning_curves(record: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     if not curves:
         return []
     ends = [y for lines in curves.values() for line in lines for _, y in line]
-    upright = _Axis.over(min(ends), max(ends), 150, 10)
+    upright = _Axis.over(min(ends), max(ends), start=150, end=10)
     return [(name, _curve(name, lines, upright)) for name, lines in curves.items()]
 
 
@@ -129,7 +130,7 @@ class _Axis:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     @classmethod
-    def over(cls, low: float, high: float, start: float, end: float) -> "_Axis":
+    def over(cls, low: float, high: float, *, start: float, end: float) -> "_Axis":
         """Round values around what is shown, four to eight of them."""
         width = max(high - low, 0.01)
         step = next(s for s in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, math.inf) if width / s <= 6)
@@ -179,7 +180,7 @@ def _log_grid(axis: _LogAxis, top: float, bottom: float) -> Iterator[Markup]:
 
 def _interval_row(arm: Mapping[str, Any], axis: _Axis, y: float, *, chosen: bool) -> Iterator[Markup]:
     kind = _kind(arm, chosen=chosen)
-    yield _text(axis.start - 14, y + 4, _short(arm["name"], 25), f"name {kind}", anchor="end")
+    yield _text(axis.start - 14, y + 4, _short(arm["name"], 22), f"name {kind}", anchor="end")
     if arm["interval"]:
         low, high = (axis(end) for end in arm["interval"])
         yield _line(f"bar {kind}", low, y, high, y)
@@ -213,7 +214,7 @@ def _covered(left: float, right: float, y: float, taken: list[tuple[float, float
 
 
 def _kind(arm: Mapping[str, Any], *, chosen: bool) -> str:
-    return "chosen" if chosen else "floor" if arm["floor"] else "arm"
+    return "chosen" if chosen else "floor" if arm["floor"] else "other"
 
 
 def _short(name: str, most: int) -> str:

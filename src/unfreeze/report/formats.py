@@ -18,6 +18,8 @@ def tidy(value: Any) -> Any:
     writing become U+FFFD. Escaping is left to whoever writes the text into HTML, SVG or Markdown.
     """
     if isinstance(value, str):
+        if value.isascii() and value.isprintable():
+            return value
         return "".join(_shown(character) for character in value)
     if isinstance(value, Mapping):
         return {tidy(key): tidy(item) for key, item in value.items()}
@@ -93,12 +95,17 @@ def setting(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:g}".replace("e-0", "e-").replace("e+0", "e+")
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {setting(item)}" for key, item in value.items()) or NOTHING
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(setting(item) for item in value) or NOTHING
     return str(value)
+
+
+def loading_lines(line: str) -> list[str]:
+    """The code that loads a model, a statement a line, with the import it needs."""
+    return [*(["import transformers"] if "transformers." in line else []), *line.split("; ")]
 
 
 def metric_name(metric: str) -> str:

@@ -29,8 +29,8 @@ def _template() -> jinja2.Template:
 def render_page(record: Mapping[str, Any]) -> str:
     """The report of a comparison as one self-contained HTML page.
 
-    It loads nothing, runs no script, and shows figures, row numbers, names of labels, columns and settings, never a text
-    of the user's. Everything is escaped, in the tables and in the figures.
+    It loads nothing, runs no script, and shows figures, row numbers, names of labels, columns and settings, never a
+    text of the user's. Everything is escaped, in the tables and in the figures.
 
     Args:
         record: the record of a finished comparison.

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from unfreeze.report.formats import counted, percent, points, setting, span
+from unfreeze.report.formats import counted, loading_lines, percent, points, setting, span, whole
 
 _LABELS = {"better": "Better", "tie": "Tie", "not settled": "Not settled", "only one arm": "Only one arm"}
 _PAIR = {"better": "shown to be worse", "tie": "a tie", "not settled": "not settled"}
@@ -20,14 +20,14 @@ GLOSSARY = {
     "Not settled": "Neither of the two. The arms may differ or not; these data and runs do not say. It is not a tie.",
     "Floor": "Something that needs little or no learning, such as always giving the most frequent label. It is never "
     "handed over; an arm that does not clearly beat every floor has learnt little.",
-    "Starved": "The arm had too few steps, or its best learning rate lay at the end of what was tried. It may be better "
-    "than it looks here, so it cannot lose a verdict.",
+    "Starved": "The arm had too few steps, or its best learning rate lay at the end of what was tried. It may be "
+    "better than it looks here, so it cannot lose a verdict.",
     "Collapsed": "A run that gives the same label to every text. It counts in the mean.",
     "Diverged": "A run that was stopped because its loss was no finite number.",
-    "Out-of-fold": "Every row is scored by a model that has not seen it in training: rows are dealt into folds, and each "
-    "fold is left out once.",
+    "Out-of-fold": "Every row is scored by a model that has not seen it in training: rows are dealt into folds, and "
+    "each fold is left out once.",
     "Strict entity F1": "An entity counts as found only if its type and both of its ends are right. F1 is the harmonic "
-    "mean of precision (the share of found entities that are right) and recall (the share of right ones that are found).",
+    "mean of precision (the share of found entities that are right) and recall (the share of right ones found).",
     "Accuracy": "The share of texts that got the right label.",
     "Macro F1": "The mean of every label's own F1, so that rare labels count as much as frequent ones.",
 }
@@ -58,6 +58,9 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
         "basis": _basis(record),
         "tuned": [row["arm"] for row in rows if row["arm"]["tuning"]],
         "tuning_budget": _tuning_budget(record),
+        "sources": [(key, value) for key, value in record["data"]["sources"].items() if value],
+        "encoder": [(key, _figure(value)) for key, value in record["encoder"].items()],
+        "loading": "\n".join(loading_lines(record["handed_over"]["loads_with"])) if record["handed_over"] else "",
         "next_command": _next_command(record),
         "bigger": _bigger(record),
         "glossary": GLOSSARY,
@@ -109,6 +112,10 @@ def _notes(arm: Mapping[str, Any], pair: Mapping[str, Any] | None) -> Iterator[t
         yield "diverged", f"{arm['diverged_runs']} of {runs} stopped at a loss that was not finite"
     if pair and pair["note"] and not arm["starved"]:
         yield "not settled", pair["note"]
+
+
+def _figure(value: Any) -> str:
+    return whole(value) if isinstance(value, int) and not isinstance(value, bool) else setting(value)
 
 
 def _levels(made: Mapping[str, Any]) -> str:

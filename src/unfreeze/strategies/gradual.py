@@ -38,4 +38,4 @@ class Gradual:
         parts = ((*outline.top, *outline.head), *reversed(outline.layers), (*outline.shared, *outline.embeddings))
         groups = tuple(Group(names) for names in parts)
         last = len(groups) - 1
-        return Plan(tuple(Stage(self.until * i / last, groups[: i + 1]) for i in range(len(groups))))
+        return Plan(tuple(Stage(self.until * (i / last), groups[: i + 1]) for i in range(len(groups))))

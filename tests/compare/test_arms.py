@@ -1,0 +1,143 @@
+"""Which settings an arm tries, in which order, and when it counts as starved."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rows import opinions
+from unfreeze.compare.arms import TUNABLE, Arm, best_trial, make_arms, search_order
+from unfreeze.compare.material import Material, Sources, prepare
+from unfreeze.encoders.head_settings import HeadSettings
+from unfreeze.encoders.loading import load_encoder
+from unfreeze.engine.settings import TrainingSettings
+from unfreeze.errors import SettingsError, UnknownName
+from unfreeze.strategies import strategy_named
+from unfreeze.tasks import Columns
+
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def material(tiny_encoder_dir: Any) -> Material:
+    import pandas as pd
+
+    return prepare(Sources(pd.DataFrame(opinions(60))), load_encoder(str(tiny_encoder_dir)), columns=Columns())
+
+
+def an_arm(name: str = "full", *, rates: tuple[float, ...] = (1e-4, 2e-5, 5e-4), epochs: int = 8) -> Arm:
+    heads = (HeadSettings(), HeadSettings("mean"))
+    return Arm(name, strategy_named(name), heads, rates, TrainingSettings(num_train_epochs=epochs))
+
+
+def run(arm: Arm, scores: list[float]) -> tuple[list[tuple[str, float]], str, float]:
+    """What a search tries with these scores, and the head and rate it ends with."""
+    given, tried = {}, []
+    for trial, score in zip(search_order(arm, given, seed=4, fold=0), scores, strict=True):
+        tried.append((trial.head.pooling, trial.settings.learning_rate))
+        given[trial] = score
+        assert (trial.settings.seed, trial.fold, trial.strategy) == (4, 0, arm.name)
+    best = best_trial(given)
+    return tried, best.head.pooling, best.settings.learning_rate
+
+
+def test_a_search_tries_every_head_and_then_the_other_rates_with_the_best_head() -> None:
+    tried, head, rate = run(an_arm(), [0.5, 0.6, 0.7, 0.4])
+    assert tried == [("standard", 1e-4), ("mean", 1e-4), ("mean", 2e-5), ("mean", 5e-4)]
+    assert (head, rate) == ("mean", 2e-5)
+
+
+def test_the_standard_head_and_the_first_rate_win_a_tie() -> None:
+    tried, head, rate = run(an_arm(), [0.5, 0.5, 0.5, 0.5])
+    assert tried[2:] == [("standard", 2e-5), ("standard", 5e-4)]
+    assert (head, rate) == ("standard", 1e-4)
+
+
+def test_settings_without_a_score_lose_to_any_other() -> None:
+    _, head, rate = run(an_arm(), [NAN, 0.0, NAN, NAN])
+    assert (head, rate) == ("mean", 1e-4)
+
+
+@given(st.lists(st.one_of(st.floats(0, 1), st.just(NAN)), min_size=4, max_size=4))
+def test_a_search_always_tries_as_many_settings_as_it_says_and_none_twice(scores: list[float]) -> None:
+    arm = an_arm()
+    tried, _, _ = run(arm, scores)
+    assert len(set(tried)) == len(tried) == arm.tuning_trials == 4
+
+
+@pytest.mark.parametrize(
+    ("arm", "rate", "said"),
+    [
+        (an_arm(), 1e-4, None),
+        (an_arm(), 2e-5, "its best learning rate, 2e-05, lies at the edge"),
+        (an_arm(), 5e-4, "lies at the edge"),
+        (an_arm(rates=(1e-4, 3e-5)), 3e-5, None),
+        (an_arm(rates=(1e-4,)), 1e-4, None),
+        (an_arm(epochs=7), 1e-4, "175 training steps are fewer than the 200 it needs"),
+        (an_arm("scratch", epochs=1), 1e-4, None),
+        (an_arm("untouched", rates=(1.0,)), 1.0, None),
+    ],
+)
+def test_an_arm_at_the_edge_or_with_too_few_steps_is_starved(arm: Arm, rate: float, said: str | None) -> None:
+    found = arm.starved(arm.trial(arm.heads[0], rate, seed=0, fold=0), 25)
+    assert found is None if said is None else said in str(found)
+
+
+def test_few_rows_get_more_epochs_instead_of_fewer_steps(material: Material) -> None:
+    steps = {}
+    for size in (4, 16, 64):
+        overrides = {"per_device_train_batch_size": size}
+        for arm in make_arms(None, material, tuning=3, overrides=overrides, seed=0):
+            a_pass = arm.base.steps_per_epoch(len(material.places(material.splits.folds[0].train)))
+            steps[arm.name, size] = arm.base.num_train_epochs * a_pass
+            assert arm.starved(arm.trial(arm.heads[0], 0.5, seed=0, fold=0), a_pass) is None
+    assert min(steps[name, size] for name, size in steps if name == "full") >= 200
+
+
+def test_arms_come_by_priority_and_floors_last(material: Material) -> None:
+    names = [arm.name for arm in make_arms(None, material, tuning=1, overrides={}, seed=0)]
+    assert names == ["full", "head-only", "last-k", "gradual", "untouched", "scratch"]
+
+
+def test_a_fixed_rate_leaves_the_heads_to_try(material: Material) -> None:
+    arms = make_arms(None, material, tuning=3, overrides={"learning_rate": 0.001}, seed=7)
+    assert {arm.rates for arm in arms if arm.learns} == {(0.001,)}
+    assert {arm.name: arm.tuning_trials for arm in arms if not arm.strategy.search.floor} == {
+        "full": 2,
+        "head-only": 3,
+        "last-k": 2,
+        "gradual": 2,
+    }
+    assert {arm.base.seed for arm in arms} == {7}
+
+
+def test_no_head_reads_more_layers_than_the_encoder_has(material: Material) -> None:
+    small = replace(material.encoder, config=type(material.encoder.config)(num_hidden_layers=1))
+    heads = make_arms(["head-only"], replace(material, encoder=small), tuning=3, overrides={}, seed=0)[0].heads
+    assert heads == (HeadSettings(), HeadSettings("mean"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"learning_rat": 1e-3}, "Did you mean 'learning_rate'"),
+        ({"seed": 1}, "no training setting named 'seed'"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number; got 'fast'"),
+        ({"num_train_epochs": 2.5, "patience": True}, "num_train_epochs must be a whole number; got 2.5; patience must"),
+        ({"learning_rate": NAN}, "learning_rate must be above 0"),
+        ({"num_train_epochs": 0}, "num_train_epochs must be at least 1"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(material: Material, overrides: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=r".") as refused:
+        make_arms(["full"], material, tuning=1, overrides=overrides, seed=0)
+    assert said in str(refused.value)
+    assert "seed" not in TUNABLE
+
+
+def test_a_strategy_named_twice_or_unknown_is_refused(material: Material) -> None:
+    with pytest.raises(SettingsError, match="named twice: full, last-k, last-k"):
+        make_arms(["full", "last-k", "last-k:k=2"], material, tuning=1, overrides={}, seed=0)
+    with pytest.raises(UnknownName, match="Did you mean 'full'"):
+        make_arms(["ful"], material, tuning=1, overrides={}, seed=0)

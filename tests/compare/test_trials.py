@@ -1,0 +1,65 @@
+"""Records and digests of trials; whole trials are run in tests/test_conducting.py."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from unfreeze.compare.trials import Trial, _collapsed, weights_digest
+from unfreeze.encoders.head_settings import HeadSettings
+from unfreeze.engine.settings import TrainingSettings
+from unfreeze.tasks import Prediction
+
+TRIAL = Trial("last-k:k=4", HeadSettings(), TrainingSettings(), 0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(TRIAL, strategy="last-k"),
+        replace(TRIAL, head=HeadSettings("mean")),
+        replace(TRIAL, settings=TrainingSettings(seed=1)),
+        replace(TRIAL, settings=TrainingSettings(learning_rate=1.0001e-4)),
+        replace(TRIAL, fold=1),
+        replace(TRIAL, fold=None),
+        TRIAL.stopped_after(3),
+    ],
+)
+def test_trials_that_differ_have_folders_of_their_own(other: Trial) -> None:
+    assert other.key != TRIAL.key
+
+
+def test_a_trials_folder_is_a_plain_name() -> None:
+    assert TRIAL.key == replace(TRIAL).key
+    assert TRIAL.key.startswith("last-k-k-4-seed0-fold0-")
+    assert json.dumps(TRIAL.key).isascii()
+    assert not set(TRIAL.key) & set('\\/:*?"<>|= ')
+
+
+def test_the_digest_of_weights_sees_every_tensor_and_its_name() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    model.register_buffer("scale", torch.tensor(1.5))  # without dimensions, as some families have
+    before = weights_digest(model)
+    assert weights_digest(model) == before
+    with torch.no_grad():
+        model[0].weight[1, 1] += 1e-7
+    changed = weights_digest(model)
+    assert changed != before
+    model.scale = torch.tensor(1.25)
+    assert weights_digest(model) not in {before, changed}
+    other = nn.Sequential(nn.LayerNorm(2), nn.Linear(2, 2))
+    assert weights_digest(other) != before
+
+
+def test_saying_the_same_of_everything_is_collapsed() -> None:
+    a, b = Prediction("a", 1.0), Prediction("b", 1.0)
+    assert _collapsed([a, a])
+    assert not _collapsed([a, b])
+    nothing, something = Prediction(("O", "O"), 1.0), Prediction(("O", "B-X"), 1.0)
+    assert _collapsed([nothing, nothing])
+    assert not _collapsed([nothing, something])
+    assert not _collapsed([something, something])
+    assert np.isfinite(a.probability)

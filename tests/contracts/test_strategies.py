@@ -1,0 +1,281 @@
+"""What holds for every strategy: a new one is covered without an edit."""
+
+import itertools
+import sys
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from runs import LABELS, RUNTIME, SETTINGS, differing, make_data, make_features, make_model, weights_of
+from tiny import FAMILIES
+from unfreeze.engine.checkpoints import Checkpoints
+from unfreeze.engine.class_means import fit_class_means
+from unfreeze.engine.prediction import logits_of
+from unfreeze.engine.prefix import PrefixMemory
+from unfreeze.engine.stages import enter_stage
+from unfreeze.engine.training import Run, State, Watch
+from unfreeze.errors import Interrupted
+from unfreeze.strategies import STRATEGIES, spelling_of, strategy_named
+
+FEATURES = make_features(32, longest=12)
+EVERY = sorted(STRATEGIES)
+LEARNING = sorted(name for name, cls in STRATEGIES.items() if cls.search.learning_rate is not None)
+
+
+def prepared(encoder, spelling):
+    """A model as a trial of the strategy begins with it, its outline, and the plan."""
+    model, outline = make_model(encoder)
+    plan = strategy_named(spelling).plan(outline)
+    if plan.encoder_weights == "random":
+        model, outline = make_model(encoder, weights="random")
+    return model, outline, plan
+
+
+class Training:
+    """One run of a strategy with its model, plan and optimizer at hand."""
+
+    def __init__(self, encoder, spelling, *, folder=None, settings=SETTINGS, memory=True):
+        self.model, self.outline, self.plan = prepared(encoder, spelling)
+        data = make_data(FEATURES, PrefixMemory(FEATURES) if memory else None)
+        checkpoints = Checkpoints(folder, {"strategy": spelling}) if folder else None
+        self.run = Run(
+            self.model, self.outline, plan=self.plan, settings=settings, data=data, runtime=RUNTIME,
+            checkpoints=checkpoints,
+        )  # fmt: skip
+        self.steps = settings.steps_per_epoch(len(data.train))
+        self.total = self.steps * settings.num_train_epochs
+        self.optimizer = self.run._optimizer
+
+    def finish(self, watch=None):
+        self.state = self.run.run(watch)
+        return self
+
+    def stop_before(self, step):
+        """Run as far as ``step`` steps, then be interrupted."""
+        asked = iter(range(10_000))
+        with pytest.raises(Interrupted):
+            self.run.run(Watch(stop=lambda: next(asked) == step))
+
+    def optimizer_state(self):
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        return {
+            f"{names[id(parameter)]}/{key}": value
+            for parameter, values in self.optimizer.state.items()
+            for key, value in values.items()
+        }
+
+
+def learned(encoder, spelling):
+    """A model that a strategy has taught, by gradient or not, with its outline and plan."""
+    if strategy_named(spelling).search.learning_rate is None:
+        model, outline, plan = prepared(encoder, spelling)
+        fit_class_means(model, outline, features=FEATURES[:24], runtime=RUNTIME)
+        return model, outline, plan
+    training = Training(encoder, spelling).finish()
+    return training.model, training.outline, training.plan
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_plan_is_pure_and_names_each_known_parameter_once_a_stage(name, encoder_of):
+    (_, first), (_, second) = make_model(encoder_of("bert")), make_model(encoder_of("bert"), seed=5)
+    before, strategy = asdict(first), STRATEGIES[name]()
+    plan = strategy.plan(first)
+    assert plan == strategy.plan(first) == STRATEGIES[name]().plan(second)
+    assert hash(plan) == hash(strategy.plan(second))
+    assert asdict(first) == before
+    for stage in plan.stages:
+        listed = [parameter for group in stage.groups for parameter in group.names]
+        assert len(listed) == len(set(listed))
+        assert set(listed) <= set(first.names)
+    assert bool(plan.ever_trainable) == (plan.head_fit == "gradient") == (strategy.search.learning_rate is not None)
+
+
+def test_no_two_strategies_have_the_same_plan(encoder_of):
+    _, outline = make_model(encoder_of("bert"))
+    plans = [cls().plan(outline) for cls in STRATEGIES.values()]
+    assert len(set(plans)) == len(plans)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_spelling_of_a_strategy_names_it(name):
+    assert spelling_of(STRATEGIES[name]()) == name
+    assert strategy_named(name) == STRATEGIES[name]()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_search_range_is_sane_and_begins_in_its_middle(name):
+    search = STRATEGIES[name].search
+    for number in range(1, 6):
+        rates = search.rates(number)
+        if search.learning_rate is None:
+            assert rates == ()
+            continue
+        low, high = search.learning_rate
+        assert 0 < low < high <= 1
+        assert len(set(rates)) == number
+        assert all(low <= rate <= high for rate in rates)
+        middle = (low * high) ** 0.5
+        assert all(abs(np.log(rates[0] / middle)) <= abs(np.log(rate / middle)) + 0.1 for rate in rates)
+        assert number < 3 or {low, high} <= set(rates)
+        assert number % 2 == 0 or rates[0] == pytest.approx(middle, rel=0.06)
+    assert search.num_train_epochs >= (search.learning_rate is not None)
+    assert search.min_steps >= 0
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_docstrings_say_what_it_does_and_from_which_source(name):
+    cls = STRATEGIES[name]
+    assert "Source: " in sys.modules[cls.__module__].__doc__
+    assert "arXiv:" in sys.modules[cls.__module__].__doc__
+    assert cls.__doc__
+    assert not cls.__doc__.startswith(cls.__name__ + "(")
+
+
+def check_modes(model, outline, trainable):
+    """Each unit is in training mode if something in it learns, else in evaluation mode, dropout or none."""
+    layers = model.get_submodule(outline.stack)
+    for layer, names in zip(layers, outline.layers, strict=True):
+        assert {module.training for module in layer.modules()} == {bool(trainable & set(names))}
+    for name, module in model.named_modules():
+        if name and not (name + ".").startswith(outline.base + "."):
+            assert module.training == bool(trainable & set(outline.head)), name
+        own = {f"{name}.{n}" for n, _ in module.named_parameters()}
+        if own and own <= set(outline.embeddings):
+            assert {inner.training for inner in module.modules()} == {bool(trainable & set(outline.embeddings))}, name
+
+
+class Looker:
+    """Looks at a run at every step: what is frozen is untouched, what learns may move."""
+
+    def __init__(self, training):
+        self.training, self.step, self.seen = training, 0, set()
+
+    def before(self):
+        self.weights = weights_of(self.training.model)
+        return False
+
+    def after(self, _):
+        training = self.training
+        stage = training.plan.at(self.step / training.total)
+        self.step += 1
+        self.seen.add(stage)
+        assert differing(self.weights, weights_of(training.model)) <= stage.trainable
+        for name, parameter in training.model.named_parameters():
+            assert parameter.requires_grad == (name in stage.trainable)
+            assert parameter.grad is None
+        touched = training.plan.touched_by(stage)
+        assert {key.split("/")[0] for key in training.optimizer_state()} <= touched
+        check_modes(training.model, training.outline, stage.trainable)
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_at_every_step_frozen_means_frozen_and_what_should_move_moves(name, encoder_of):
+    training = Training(encoder_of("bert"), name)
+    before, looker = weights_of(training.model), Looker(training)
+    training.finish(Watch(stop=looker.before, progress=looker.after))
+    assert looker.step == training.total
+    assert looker.seen == set(training.plan.stages)
+    learning = training.plan.ever_trainable
+    assert {key.split("/")[0] for key in training.optimizer_state()} == learning
+    names = {id(parameter): n for n, parameter in training.model.named_parameters()}
+    known = [names[id(p)] for group in training.optimizer.param_groups for p in group["params"]]
+    assert sorted(known) == sorted(learning)
+    assert differing(before, weights_of(training.model)) <= learning
+    assert training.state.best_epoch > 0
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_every_parameter_that_learns_has_moved_at_the_end(name, encoder_of):
+    training = Training(encoder_of("bert"), name)
+    training.run._is_best = lambda row: True  # so that the last weights are kept
+    before = weights_of(training.model)
+    training.finish()
+    assert differing(before, weights_of(training.model)) == training.plan.ever_trainable
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_entering_a_stage_depends_on_nothing_but_the_stage(name, encoder_of):
+    model, outline, plan = prepared(encoder_of("bert"), name)
+
+    def condition():
+        return (
+            {n: p.requires_grad for n, p in model.named_parameters()},
+            {n: m.training for n, m in model.named_modules()},
+        )
+
+    once = []
+    for stage in plan.stages:
+        enter_stage(model, outline, stage=stage)
+        once.append(condition())
+        enter_stage(model, outline, stage=stage)
+        assert condition() == once[-1]
+    for stage, expected in reversed(list(zip(plan.stages, once, strict=True))):
+        model.train()
+        enter_stage(model, outline, stage=stage)
+        assert condition() == expected
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_an_interrupted_run_goes_on_bit_for_bit_inside_every_stage(name, encoder_of, tmp_path):
+    whole = Training(encoder_of("bert"), name).finish()
+    generator = np.random.default_rng(7)
+    starts = [round(stage.start * whole.total) for stage in whole.plan.stages] + [whole.total]
+    for number, (first, end) in enumerate(itertools.pairwise(starts)):
+        step = int(generator.integers(first, end))
+        folder = tmp_path / str(number)
+        Training(encoder_of("bert"), name, folder=folder).stop_before(step)
+        resumed = Training(encoder_of("bert"), name, folder=folder).finish()
+        assert differing(weights_of(whole.model), weights_of(resumed.model)) == set(), step
+        assert differing(whole.optimizer_state(), resumed.optimizer_state()) == set(), step
+        assert resumed.state.curve == whole.state.curve
+        assert resumed.state.best_epoch == whole.state.best_epoch
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_run_interrupted_again_and_again_goes_on_bit_for_bit(name, encoder_of, tmp_path):
+    whole = Training(encoder_of("bert"), name).finish()
+    done = 0
+    for more in (0, 3, 1, 5):  # mid-epoch, at once, at an epoch's end
+        training = Training(encoder_of("bert"), name, folder=tmp_path)
+        training.stop_before(more)
+        done += more
+        assert training.run._state.epoch * training.steps + training.run._state.batch == done
+    resumed = Training(encoder_of("bert"), name, folder=tmp_path).finish()
+    assert differing(weights_of(whole.model), weights_of(resumed.model)) == set()
+    assert resumed.state.curve == whole.state.curve
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_saved_and_reloaded_gives_the_same_logits(name, encoder_of, tmp_path):
+    model, _, plan = learned(encoder_of("bert"), name)
+    model.save_pretrained(tmp_path)
+    again = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    for first, second in zip(
+        logits_of(model, FEATURES, runtime=RUNTIME), logits_of(again, FEATURES, runtime=RUNTIME), strict=True
+    ):
+        assert np.array_equal(first, second)
+        assert first.shape == (len(LABELS),)
+    pretrained, outline = make_model(encoder_of("bert"))
+    if plan.encoder_weights == "pretrained":
+        frozen = set(outline.names) - plan.ever_trainable - set(outline.head)
+        assert not differing(weights_of(pretrained), weights_of(model)) & frozen
+
+
+@pytest.mark.parametrize("spelling", ["full", "last-k:k=1", "gradual"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_mechanisms_hold_for_every_family(family, spelling, encoder_of, monkeypatch):
+    training = Training(encoder_of(family), spelling)
+    assert isinstance(training.run._state, State)
+    monkeypatch.setattr(training.run, "_is_best", lambda row: True)
+    before, looker = weights_of(training.model), Looker(training)
+    training.finish(Watch(stop=looker.before, progress=looker.after))
+    assert looker.seen == set(training.plan.stages)
+    moved = differing(before, weights_of(training.model))
+    outline, learning = training.outline, training.plan.ever_trainable
+    assert moved <= learning
+    for unit in (outline.embeddings, *outline.layers, outline.head, outline.shared):
+        assert not unit or bool(moved & set(unit)) == bool(learning & set(unit)), unit
+    assert all(torch.isfinite(parameter).all() for parameter in training.model.parameters())

@@ -1,0 +1,44 @@
+import pytest
+from torch import nn
+
+from runs import SETTINGS, make_model
+from unfreeze.engine.optimizer import build_optimizer, set_rates
+from unfreeze.plan import Group, Plan, Stage, one_stage
+from unfreeze.strategies import strategy_named
+
+
+@pytest.mark.parametrize("family", ["bert", "deberta-v2", "modernbert"])
+def test_matrices_decay_and_biases_and_norms_do_not(family, encoder_of):
+    model, outline = make_model(encoder_of(family))
+    optimizer = build_optimizer(model, one_stage(outline.names), settings=SETTINGS)
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    norms = {id(p) for m in model.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters(recurse=False)}
+    assert len(norms) > 3
+    for name, parameter in model.named_parameters():
+        spared = name.endswith("bias") or id(parameter) in norms
+        assert decays[id(parameter)] == (0.0 if spared else SETTINGS.weight_decay), name
+
+
+def test_only_what_ever_learns_is_known_to_the_optimizer_each_once(encoder_of):
+    model, outline = make_model(encoder_of("bert"))
+    plan = strategy_named("last-k:k=1").plan(outline)
+    optimizer = build_optimizer(model, plan, settings=SETTINGS)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    known = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(known) == sorted(plan.ever_trainable)
+
+
+def test_a_stage_sets_each_groups_share_of_the_rate(encoder_of):
+    model, outline = make_model(encoder_of("bert"))
+    head, layer = outline.head, outline.layers[2]
+    plan = Plan((Stage(0.0, (Group(head),)), Stage(0.5, (Group(head, 0.5), Group(layer, 0.1)))))
+    optimizer = build_optimizer(model, plan, settings=SETTINGS)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+
+    def rates():
+        return {names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+
+    set_rates(optimizer, rate=2.0, stage_index=0)
+    assert rates() == {**dict.fromkeys(head, 2.0), **dict.fromkeys(layer, 0.0)}
+    set_rates(optimizer, rate=2.0, stage_index=1)
+    assert rates() == {**dict.fromkeys(head, 1.0), **dict.fromkeys(layer, 0.2)}

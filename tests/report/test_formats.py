@@ -1,0 +1,60 @@
+"""How figures are written."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unfreeze.report import formats
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (formats.points(0.8312), "83.1"),
+        (formats.points(-0.0001), "0.0"),
+        (formats.points(-0.013), "−1.3"),
+        (formats.points(None), "–"),
+        (formats.span([0.81, 0.8521]), "81.0 to 85.2"),
+        (formats.span(None), "–"),
+        (formats.percent(0.975), "97.5 %"),
+        (formats.seconds(0.4), "0.40"),
+        (formats.seconds(55.21), "55.2"),
+        (formats.seconds(1234.5), "1,234"),
+        (formats.seconds(None), "–"),
+        (formats.duration(45), "45 s"),
+        (formats.duration(720), "12 min"),
+        (formats.duration(3900), "1 h 5 min"),
+        (formats.duration(None), "–"),
+        (formats.whole(22713986), "22,713,986"),
+        (formats.stored(90855944), "90.9 MB"),
+        (formats.stored(3100), "3.1 kB"),
+        (formats.stored(999_900_000), "1,000 MB"),
+        (formats.stored(5), "5 B"),
+        (formats.stored(None), "–"),
+        (formats.counted(1, "seed"), "1 seed"),
+        (formats.counted(3, "seed"), "3 seeds"),
+        (formats.setting(2e-5), "2e-5"),
+        (formats.setting(None), "–"),
+        (formats.setting(True), "yes"),
+        (formats.setting({"a": 1.0, "b": ["x", "y"]}), "a 1, b x, y"),
+        (formats.metric_name("macro_f1"), "macro F1"),
+    ],
+)
+def test_figures_are_written_one_way(written, expected):
+    assert written == expected
+
+
+@given(st.text())
+def test_tidy_text_is_one_line_without_control_characters(text):
+    tidied = formats.tidy({text: [text, 1, None]})
+    assert list(tidied.values()) == [[next(iter(tidied)), 1, None]]
+    shown = next(iter(tidied))
+    assert len(shown) == len(text)
+    assert not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in shown)
+    assert formats.tidy(shown) == shown
+
+
+def test_marks_that_turn_the_direction_of_writing_are_made_visible():
+    assert formats.tidy("a\u202eb\u2066c\nd") == "a\ufffdb\ufffdc d"
