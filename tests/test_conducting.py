@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from rows import (
     MARKER,
     QUICK,
@@ -56,9 +57,7 @@ def entities(tiny_encoder_dir: Path, base: Path) -> Comparison:
 
 
 @pytest.fixture(autouse=True)
-def reloading_is_checked_elsewhere(
-    finished: Comparison, entities: Comparison, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def reloading_is_checked_elsewhere(finished: Comparison, entities: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fresh process takes seconds: the two finished comparisons had theirs, and tests/export has more."""
     assert finished.record["handed_over"]["reload_check"] == entities.record["handed_over"]["reload_check"]
     monkeypatch.setattr(conducting, "check_reload", lambda *_, **__: {"equal": True, "largest_difference": 0.0})
@@ -198,9 +197,7 @@ def test_the_folder_of_another_comparison_is_refused_and_says_what_differs(
     assert sorted(copied.rglob("*")) == before
 
 
-def test_other_threads_or_versions_are_another_comparison(
-    file: Path, copied: Path, tiny_encoder_dir: Path
-) -> None:
+def test_other_threads_or_versions_are_another_comparison(file: Path, copied: Path, tiny_encoder_dir: Path) -> None:
     stored = json.loads((copied / "comparison.json").read_text(encoding="utf-8"))
     stored["identity"]["versions"]["torch"] = "1.0"
     stored["identity"]["runtime"]["precision"] = "bf16-matmul"

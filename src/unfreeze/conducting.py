@@ -237,8 +237,7 @@ class Conductor:
         """Train the chosen arm once more on all rows that are not test, save it, open the test split once."""
         arm, chosen, target = outcome.arm, outcome.chosen, self.folder / "model"
         epochs = epochs_for_all_rows(list(outcome.records.values()))
-        trial = arm.trial(chosen.head, chosen.settings.learning_rate, seed=self._options.seed, fold=None)  # type: ignore[union-attr]
-        trial = trial.stopped_after(epochs)
+        trial = chosen.again(seed=self._options.seed, fold=None).stopped_after(epochs)  # type: ignore[union-attr]
         name = f"handed over {trial.key}"
         stored = ledger.decision(name)
         if stored is not None and is_whole(target) and stored["files"] == _files_of(target):

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rows import opinions
-from unfreeze.compare.arms import TUNABLE, Arm, best_trial, make_arms, search_order
+from unfreeze.compare.arms import TUNABLE, Arm, best_trial, fitted_schedule, make_arms, search_order
 from unfreeze.compare.material import Material, Sources, prepare
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.loading import load_encoder
@@ -104,10 +105,10 @@ def test_a_fixed_rate_leaves_the_heads_to_try(material: Material) -> None:
     arms = make_arms(None, material, tuning=3, overrides={"learning_rate": 0.001}, seed=7)
     assert {arm.rates for arm in arms if arm.learns} == {(0.001,)}
     assert {arm.name: arm.tuning_trials for arm in arms if not arm.strategy.search.floor} == {
-        "full": 2,
-        "head-only": 3,
-        "last-k": 2,
-        "gradual": 2,
+        "full": 3,
+        "head-only": 4,
+        "last-k": 3,
+        "gradual": 3,
     }
     assert {arm.base.seed for arm in arms} == {7}
 
@@ -124,7 +125,10 @@ def test_no_head_reads_more_layers_than_the_encoder_has(material: Material) -> N
         ({"learning_rat": 1e-3}, "Did you mean 'learning_rate'"),
         ({"seed": 1}, "no training setting named 'seed'"),
         ({"learning_rate": "fast"}, "learning_rate must be a number; got 'fast'"),
-        ({"num_train_epochs": 2.5, "patience": True}, "num_train_epochs must be a whole number; got 2.5; patience must"),
+        (
+            {"num_train_epochs": 2.5, "patience": True},
+            "num_train_epochs must be a whole number; got 2.5; patience must",
+        ),
         ({"learning_rate": NAN}, "learning_rate must be above 0"),
         ({"num_train_epochs": 0}, "num_train_epochs must be at least 1"),
     ],
@@ -141,3 +145,21 @@ def test_a_strategy_named_twice_or_unknown_is_refused(material: Material) -> Non
         make_arms(["full", "last-k", "last-k:k=2"], material, tuning=1, overrides={}, seed=0)
     with pytest.raises(UnknownName, match="Did you mean 'full'"):
         make_arms(["ful"], material, tuning=1, overrides={}, seed=0)
+
+
+@pytest.mark.parametrize(("best_epoch", "epochs"), [(2, 3), (7, None), (8, 12), (6, 7)])
+def test_the_schedule_is_fitted_to_where_the_best_trial_peaked(best_epoch: int, epochs: int | None) -> None:
+    best = an_arm().trial(HeadSettings(), 1e-4, seed=0, fold=0)
+    fitted = fitted_schedule(best, best_epoch)
+    assert (fitted and fitted.settings.num_train_epochs) == epochs
+    assert fitted is None or (fitted.head, fitted.settings.learning_rate) == (best.head, 1e-4)
+
+
+def test_a_fixed_schedule_and_no_search_leave_the_schedule_alone(material: Material) -> None:
+    def fits(tuning: int, **overrides: int) -> dict[str, bool]:
+        arms = make_arms(None, material, tuning=tuning, overrides=overrides, seed=0)
+        return {arm.name: arm.fits_schedule for arm in arms}
+
+    assert fits(3) == {name: name not in {"untouched", "scratch"} for name in fits(3)}
+    assert not any(fits(0).values())
+    assert not any(fits(3, num_train_epochs=4).values())

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rows import Listening
 from safetensors.numpy import save
+
+from rows import Listening
 from unfreeze.compare import comparing
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.comparing import Comparing, epochs_for_all_rows, score_of, watch_for
@@ -191,7 +192,8 @@ def test_a_score_is_read_only_from_a_run_that_ended_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("best", "epochs"), [([3], 3), ([1, 2], 2), ([2, 2, 3], 2), ([2, 3, 3], 3), ([0, 0], 1), ([4, None, 6], 5), ([None], 1)]
+    ("best", "epochs"),
+    [([3], 3), ([1, 2], 2), ([2, 2, 3], 2), ([2, 3, 3], 3), ([0, 0], 1), ([4, None, 6], 5), ([None], 1)],
 )
 def test_the_final_epochs_are_the_mean_of_the_runs_that_ended_well(best: list[int | None], epochs: int) -> None:
     records = [{"state": "diverged" if b is None else "done", "best_epoch": b or 0} for b in best]

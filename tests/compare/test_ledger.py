@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save
+
 from unfreeze.compare.ledger import Ledger, opened, stored_identity
 from unfreeze.compare.trials import OUTPUTS, RESULT, Trial
 from unfreeze.encoders.head_settings import HeadSettings
@@ -82,9 +83,7 @@ def test_decisions_last(tmp_path: Path) -> None:
         ({"runtime": {"threads": 4, "precision": "fp32"}}, "runtime: threads was 1, is 4)"),
     ],
 )
-def test_another_identity_is_refused_and_nothing_is_written(
-    tmp_path: Path, changed: dict[str, Any], said: str
-) -> None:
+def test_another_identity_is_refused_and_nothing_is_written(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
     Ledger(tmp_path, IDENTITY)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     with pytest.raises(SettingsError) as refused, opened(tmp_path, IDENTITY | changed):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+
 from rows import MARKER, opinions, sentences, write_conll, write_jsonl
 from tiny import tiny_encoder
 from unfreeze.compare.material import Material, Sources, prepare
@@ -92,9 +93,7 @@ def test_predictions_come_in_the_order_asked_for(preparing: Preparing) -> None:
     assert material.counts_of(asked, flipped)[:, 0].tolist() == [0.0, 1.0, 1.0, 1.0]
 
 
-def test_a_small_file_of_entities_is_not_refused_for_a_rare_mixture_of_types(
-    encoder: Encoder, tmp_path: Path
-) -> None:
+def test_a_small_file_of_entities_is_not_refused_for_a_rare_mixture_of_types(encoder: Encoder, tmp_path: Path) -> None:
     every = sentences(60)
     every[0] = every[0][:-1] + [("Oslo", "B-LOC"), ("Anna", "B-PER"), (".", "O")]  # the only one with both
     every[1] = every[1][:-1] + [("Lima", "B-LOC"), ("Silva", "B-PER"), (".", "O")]
@@ -108,9 +107,7 @@ def test_a_class_with_too_few_texts_is_still_refused(preparing: Preparing) -> No
         preparing(opinions(60) + [{"text": f"strange thing {i}", "label": "odd"} for i in range(2)])
 
 
-def test_a_label_of_test_that_training_never_shows_is_refused_with_its_place(
-    encoder: Encoder, tmp_path: Path
-) -> None:
+def test_a_label_of_test_that_training_never_shows_is_refused_with_its_place(encoder: Encoder, tmp_path: Path) -> None:
     rows = opinions(60)
     train = write_jsonl(tmp_path / "train.jsonl", rows[:40])
     test = write_jsonl(tmp_path / "test.jsonl", [*rows[40:], {"text": "strange", "label": "odd"}])

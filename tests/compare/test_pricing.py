@@ -5,6 +5,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.pricing import REFIT, Shape, ceil_minutes, fit_into, plan_as_dict, price_of, spelled
 from unfreeze.encoders.head_settings import HeadSettings
@@ -44,7 +45,9 @@ def test_enough_budget_leaves_nothing_out() -> None:
 
 def test_floors_go_before_arms_and_arms_of_low_priority_first() -> None:
     assert fitted(price(MOST) - 1).arms == (*RIVALS, "untouched")
-    assert fitted(price(Shape(RIVALS, 3, 2)) - 1) == Shape(("full", "head-only", "last-k", "untouched", "scratch"), 3, 2)
+    assert fitted(price(Shape(RIVALS, 3, 2)) - 1) == Shape(
+        ("full", "head-only", "last-k", "untouched", "scratch"), 3, 2
+    )
 
 
 def test_seeds_go_only_when_two_arms_do_not_fit_and_folds_after_them() -> None:
@@ -108,7 +111,8 @@ def test_the_plan_names_what_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(45.2, "45 s"), (89.0, "89 s"), (720.0, "12 min"), (3900.0, "1 h 5 min"), (3570.0, "1 h 0 min")]
+    ("seconds", "said"),
+    [(45.2, "45 s"), (89.0, "89 s"), (720.0, "12 min"), (3900.0, "1 h 5 min"), (3570.0, "1 h 0 min")],
 )
 def test_times_are_said_as_people_say_them(seconds: float, said: str) -> None:
     assert spelled(seconds) == said

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.comparing import ArmOutcome, Floor
 from unfreeze.compare.statistics import RunScores

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+
 from unfreeze.compare.trials import Trial, _collapsed, weights_digest
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.engine.settings import TrainingSettings

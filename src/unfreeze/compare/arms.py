@@ -25,6 +25,7 @@ class Arm:
         heads: heads to choose among, the standard one first.
         rates: learning rates to choose among, the most likely one first; one that is not used where nothing learns.
         base: the settings that are not searched.
+        fits_schedule: whether the search ends with a trial whose schedule is as long as the best trial needed.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Arm:
     heads: tuple[HeadSettings, ...]
     rates: tuple[float, ...]
     base: TrainingSettings
+    fits_schedule: bool = False
 
     @property
     def learns(self) -> bool:
@@ -41,7 +43,7 @@ class Arm:
     @property
     def tuning_trials(self) -> int:
         """How many trials the search takes."""
-        return len(self.rates) + len(self.heads) - 1
+        return len(self.rates) + len(self.heads) - 1 + self.fits_schedule
 
     def trial(self, head: HeadSettings, rate: float, *, seed: int, fold: int | None) -> Trial:
         """One trial of this arm."""
@@ -52,7 +54,8 @@ class Arm:
         search = self.strategy.search
         if search.learning_rate is None or search.floor:
             return None
-        rate, steps = chosen.settings.learning_rate, chosen.settings.num_train_epochs * steps_per_epoch
+        rate, longest = chosen.settings.learning_rate, max(self.base.num_train_epochs, chosen.settings.num_train_epochs)
+        steps = longest * steps_per_epoch
         if len(self.rates) > 2 and rate in (min(self.rates), max(self.rates)):
             return f"its best learning rate, {rate:g}, lies at the edge of the range that was tried"
         if steps < search.min_steps:
@@ -93,7 +96,7 @@ def make_arms(
     if not tuning:
         heads = [some[-1:] for some in heads]
         pairs = zip(chosen, heads, strict=True)
-        return [_arm(strategy, some, 1, overrides, steps, seed) for strategy, some in pairs]
+        return [_arm(strategy, some, 0, overrides, steps, seed) for strategy, some in pairs]
     most = [len(some) for some, strategy in zip(heads, chosen, strict=True) if not strategy.search.floor]
     trials = max(tuning + len(material.task.heads(reads_layers=False)) - 1, *most, 1)
     pairs = zip(chosen, heads, strict=True)
@@ -135,6 +138,7 @@ def _arm(
 ) -> Arm:
     search = strategy.search
     learns = search.learning_rate is not None
+    fits = trials > 0 and learns and not search.floor and "num_train_epochs" not in overrides
     epochs = max(search.num_train_epochs, ceil(search.min_steps / steps), 1)
     rates = search.rates(1 if search.floor else max(1, trials - len(heads) + 1)) if learns else (1.0,)
     if "learning_rate" in overrides and learns:
@@ -142,7 +146,7 @@ def _arm(
     base = TrainingSettings(
         **({"num_train_epochs": epochs} | dict(overrides) | {"learning_rate": rates[0], "seed": seed})
     )
-    return Arm(spelling_of(strategy), strategy, heads, rates, base)
+    return Arm(spelling_of(strategy), strategy, heads, rates, base, fits)
 
 
 def search_order(arm: Arm, scores: Mapping[Trial, float], *, seed: int, fold: int) -> Iterator[Trial]:
@@ -159,6 +163,24 @@ def search_order(arm: Arm, scores: Mapping[Trial, float], *, seed: int, fold: in
     best = best_trial(scores)
     for rate in arm.rates[1:]:
         yield arm.trial(best.head, rate, seed=seed, fold=fold)
+
+
+def fitted_schedule(best: Trial, best_epoch: int) -> Trial | None:
+    """The best trial once more, its schedule as long as it needed; None where that is the schedule it had.
+
+    A run that was best early, while its rate was still high, has not been brought to rest: it gets a schedule that ends
+    one epoch later than that. One that was best in its last epoch gets half as many again.
+
+    Source: Mosbach, Andriushchenko & Klakow 2021, arXiv:2006.04884, section 6: what looks like a bad optimum is often
+    a schedule of the wrong length.
+
+    Args:
+        best: the best trial of the search so far.
+        best_epoch: after how many epochs its validation score was best.
+    """
+    epochs = best.settings.num_train_epochs
+    fitting = ceil(1.5 * epochs) if best_epoch >= epochs else best_epoch + 1
+    return None if fitting == epochs else replace(best, settings=replace(best.settings, num_train_epochs=fitting))
 
 
 def best_trial(scores: Mapping[Trial, float]) -> Trial:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unfreeze.compare.arms import Arm, best_trial, search_order
+from unfreeze.compare.arms import Arm, best_trial, fitted_schedule, search_order
 from unfreeze.compare.ledger import Ledger
 from unfreeze.compare.material import Material
 from unfreeze.compare.pricing import Shape
@@ -97,17 +97,29 @@ class Comparing:
 
         Settings that cannot be trained, or diverge, count as worse than all others; the arm fails if no other is left.
         """
-        outcome, metric = ArmOutcome(arm), self._material.task.metric
+        outcome = ArmOutcome(arm)
         reasons: list[str] = []
-        for number, trial in enumerate(search_order(arm, outcome.tuning, seed=self._seed, fold=0), start=1):
-            record = self._tried(outcome, trial, doing=f"settings {number} of {arm.tuning_trials}")
-            if isinstance(record, str):
-                reasons.append(record)
-            outcome.tuning[trial] = float("nan") if isinstance(record, str) else score_of(record, metric)
+        for trial in search_order(arm, outcome.tuning, seed=self._seed, fold=0):
+            self._search_one(outcome, trial, reasons)
+        best = best_trial(outcome.tuning)
+        if arm.fits_schedule and best in outcome.tried:
+            fitted = fitted_schedule(best, outcome.tried[best]["best_epoch"])
+            if fitted is not None:
+                self._search_one(outcome, fitted, reasons)
         outcome.chosen = best_trial(outcome.tuning)
         if not np.isfinite(outcome.tuning[outcome.chosen]):
             self._fail(outcome, reasons[0] if reasons else "its loss became infinite under every setting tried")
         return outcome
+
+    def _search_one(self, outcome: ArmOutcome, trial: Trial, reasons: list[str]) -> None:
+        """One trial of a search: its score, or the reason why it has none."""
+        doing = f"settings {len(outcome.tuning) + 1} of {outcome.arm.tuning_trials}"
+        record = self._tried(outcome, trial, doing=doing)
+        if isinstance(record, str):
+            reasons.append(record)
+        outcome.tuning[trial] = (
+            float("nan") if isinstance(record, str) else score_of(record, self._material.task.metric)
+        )
 
     def _tried(self, outcome: ArmOutcome, trial: Trial, *, doing: str) -> dict[str, Any] | str:
         """A trial's record; or, for a way that cannot be trained here, why not: the other ways go on without it."""
@@ -134,7 +146,7 @@ class Comparing:
         seeds = 1 if arm.strategy.search.floor else shape.seeds
         for seed in range(self._seed, self._seed + seeds):
             for fold in range(shape.folds):
-                trial = arm.trial(chosen.head, chosen.settings.learning_rate, seed=seed, fold=fold)
+                trial = chosen.again(seed=seed, fold=fold)
                 done = f"seed {seed + 1 - self._seed} of {seeds}" + (f", fold {fold + 1}" if shape.folds > 1 else "")
                 record = self._tried(outcome, trial, doing=done)
                 if isinstance(record, str):
@@ -150,7 +162,7 @@ class Comparing:
         scores = np.full((seeds, folds), np.nan)
         counts: np.ndarray | None = None
         for (seed, fold), record in outcome.records.items():
-            trial = outcome.arm.trial(chosen.head, chosen.settings.learning_rate, seed=seed, fold=fold)  # type: ignore[union-attr]
+            trial = chosen.again(seed=seed, fold=fold)  # type: ignore[union-attr]
             outputs = self._ledger.outputs(trial)
             some = outputs["validation/counts"]
             if counts is None:

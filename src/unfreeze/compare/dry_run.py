@@ -43,7 +43,7 @@ def stages_of(arm: Arm, material: Material) -> list[dict[str, Any]]:
 def _named_parts(stage: Stage, outline: Outline) -> str:
     """What learns in a stage, as "layers 4–5, top, head"."""
     learning = {outline.part_of(name) for name in stage.trainable}
-    parts = [part for part in ("embeddings", "shared") if part in learning]
+    parts: list[str] = [part for part in ("embeddings", "shared") if part in learning]
     layers = [i for i in range(outline.depth) if f"layer {i}" in learning]
     for _, run in groupby(enumerate(layers), key=lambda item: item[1] - item[0]):
         numbers = [layer for _, layer in run]

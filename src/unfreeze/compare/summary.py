@@ -62,6 +62,7 @@ def _search(outcome: ArmOutcome) -> dict[str, Any]:
                 "learning_rate": trial.settings.learning_rate if outcome.arm.learns else None,
                 "pooling": trial.head.pooling,
                 "layers": trial.head.layers,
+                "num_train_epochs": trial.settings.num_train_epochs if outcome.arm.learns else 0,
                 "score": _or_none(score),
             }
             for trial, score in outcome.tuning.items()

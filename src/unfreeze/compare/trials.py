@@ -56,6 +56,10 @@ class Trial:
         fold = "final" if self.fold is None else f"fold{self.fold}"
         return f"{name}-seed{self.settings.seed}-{fold}-{digest}"
 
+    def again(self, *, seed: int, fold: int | None) -> "Trial":
+        """The same settings with another seed, on another fold."""
+        return replace(self, settings=replace(self.settings, seed=seed), fold=fold)
+
     def stopped_after(self, epochs: int) -> "Trial":
         """The same trial, ended after so many epochs of its schedule."""
         return replace(self, settings=replace(self.settings, stop_after=epochs))

@@ -230,7 +230,7 @@ def _keys(model: nn.Module, outline: Outline, depth: int, runtime: Runtime) -> d
     weights = dict(model.named_parameters())
 
     def sums(names: Sequence[str]) -> tuple[int, ...]:
-        return tuple(zlib.crc32(weights[name].detach().cpu().contiguous().numpy()) for name in names)
+        return tuple(zlib.crc32(weights[name].detach().cpu().contiguous().numpy().data) for name in names)
 
     below: tuple[int, ...] = sums((*outline.embeddings, *outline.shared))
     keys: dict[int, Hashable] = {}
