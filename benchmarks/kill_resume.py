@@ -2,9 +2,9 @@
 
     python benchmarks/kill_resume.py --kills 20
 
-Each kill is SIGKILL at a random moment after the first trial was begun, with a checkpoint every few steps. When a comparison
-ends between two kills, the next one is begun in a new folder. At the end all folders are compared with the reference: scores,
-the SHA-256 of all weights, the recommendation. The exit code is 1 if anything differs.
+Each kill is SIGKILL at a random moment after the first trial was begun, with a checkpoint every few steps. When a
+comparison ends between two kills, the next one is begun in a new folder. At the end all folders are compared with the
+reference: scores, the SHA-256 of all weights, the recommendation. The exit code is 1 if anything differs.
 """
 
 import argparse

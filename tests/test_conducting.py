@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from rows import (
     MARKER,
@@ -29,7 +30,9 @@ from unfreeze import conducting
 from unfreeze.compare import trials
 from unfreeze.compare.ledger import Ledger
 from unfreeze.compare.lock import held
-from unfreeze.compare.pricing import Speed
+from unfreeze.compare.material import Sources
+from unfreeze.compare.options import Options
+from unfreeze.compare.pricing import Speed, outline_of
 from unfreeze.compare.trials import Trained
 from unfreeze.engine.training import State, TrainingData
 from unfreeze.errors import EncoderError, Interrupted, SettingsError, StorageError
@@ -97,8 +100,7 @@ def test_another_margin_judges_again_without_training_and_renews_the_card(
     assert again.record["recommendation"]["margin"] == 0.25
     assert again.record["handed_over"] == finished.record["handed_over"]
     cards = [(folder / "model" / "README.md").read_text(encoding="utf-8") for folder in (finished.folder, copied)]
-    assert [card.count("a margin of a tie of 25.0") or card.count("25.0\npoints") for card in cards][0] == 0
-    assert "25.0" in cards[1]
+    assert [re.findall(r"margin of a tie of\s+([\d.]+)\s+points", card) for card in cards] == [["1.0"], ["25.0"]]
     assert is_whole(copied / "model")
 
 
@@ -319,8 +321,6 @@ def test_the_model_handed_over_learns_from_all_rows_that_are_not_test_and_from_n
 
 
 def trials_outputs(folder: Path) -> dict[str, np.ndarray]:
-    from safetensors.numpy import load_file
-
     return load_file(next((folder / "trials").glob("full-seed0-fold0-*/outputs.safetensors")))
 
 
@@ -336,13 +336,9 @@ def test_the_record_is_plain_json_and_holds_no_text_of_the_users(finished: Compa
 def test_every_way_but_floors_gets_the_same_number_of_settings_to_try(
     tiny_encoder_dir: Path, file: Path, tmp_path: Path
 ) -> None:
-    from unfreeze.compare.material import Sources
-    from unfreeze.compare.options import Options
-    from unfreeze.conducting import Conductor
-
     for tuning in (1, 2, 3, 5):
         options = Options(model=str(tiny_encoder_dir), tuning=tuning, output_dir=tmp_path / "o", threads=1)
-        arms = Conductor(Sources(file), options).arms
+        arms = conducting.Conductor(Sources(file), options).arms
         assert len({arm.tuning_trials for arm in arms if not arm.strategy.search.floor}) == 1
         assert {arm.tuning_trials for arm in arms if arm.name == "scratch"} == {1}
         assert all(head.layers <= 3 for arm in arms for head in arm.heads), "the tiny encoder has three layers"
@@ -354,8 +350,6 @@ def test_a_budget_said_to_do_does(
     timings = iter([0.02, 99.0])
 
     def slow(material: Any, arm: Any, *, runtime: Any) -> Speed:
-        from unfreeze.compare.pricing import outline_of
-
         step = next(timings)
         return Speed(step / 3, step, outline_of(material, arm, runtime=runtime))
 

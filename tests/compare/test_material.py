@@ -95,8 +95,8 @@ def test_predictions_come_in_the_order_asked_for(preparing: Preparing) -> None:
 
 def test_a_small_file_of_entities_is_not_refused_for_a_rare_mixture_of_types(encoder: Encoder, tmp_path: Path) -> None:
     every = sentences(60)
-    every[0] = every[0][:-1] + [("Oslo", "B-LOC"), ("Anna", "B-PER"), (".", "O")]  # the only one with both
-    every[1] = every[1][:-1] + [("Lima", "B-LOC"), ("Silva", "B-PER"), (".", "O")]
+    every[0] = [*every[0][:-1], ("Oslo", "B-LOC"), ("Anna", "B-PER"), (".", "O")]  # the only one with both
+    every[1] = [*every[1][:-1], ("Lima", "B-LOC"), ("Silva", "B-PER"), (".", "O")]
     material = prepare(Sources(write_conll(tmp_path / "a.conll", every)), encoder, columns=Columns())
     assert len(material.splits.folds) == 5
     assert material.task.labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
@@ -104,7 +104,7 @@ def test_a_small_file_of_entities_is_not_refused_for_a_rare_mixture_of_types(enc
 
 def test_a_class_with_too_few_texts_is_still_refused(preparing: Preparing) -> None:
     with pytest.raises(DataError, match="class 'odd' has 2 rows; 5 are needed"):
-        preparing(opinions(60) + [{"text": f"strange thing {i}", "label": "odd"} for i in range(2)])
+        preparing([*opinions(60), *({"text": f"strange thing {i}", "label": "odd"} for i in range(2))])
 
 
 def test_a_label_of_test_that_training_never_shows_is_refused_with_its_place(encoder: Encoder, tmp_path: Path) -> None:

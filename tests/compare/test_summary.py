@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from unfreeze.compare.arms import Arm
 from unfreeze.compare.comparing import ArmOutcome, Floor
 from unfreeze.compare.statistics import RunScores
 from unfreeze.compare.summary import absent_row, arm_row, floor_row
+from unfreeze.conducting import _candidate
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.engine.settings import TrainingSettings
 from unfreeze.strategies import strategy_named
@@ -124,3 +126,12 @@ def test_a_floors_test_score_is_shown_where_there_is_a_test_split() -> None:
     assert row["test"] == {"mean": 0.5, "runs": [0.5]}
     assert row["score"] == 0.5
     assert row["floor"] is True
+
+
+@pytest.mark.parametrize("name", ["scratch", "untouched", "full"])
+def test_the_verdict_is_told_which_arms_are_floors(name: str) -> None:
+    outcome = an_outcome([[1, 0]])
+    outcome.arm = replace(ARM, name=name, strategy=strategy_named(name))
+    for failed in (None, "why"):
+        outcome.failed = failed
+        assert _candidate(outcome, 100).floor is (name != "full")

@@ -117,6 +117,14 @@ def test_a_run_leaves_the_random_numbers_of_the_process_as_they_were(encoder_of)
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_every_step_of_every_seed_draws_dropout_of_its_own(encoder_of):
+    drawn = []
+    for seed in (0, 1):
+        _, run = make_run(encoder_of("bert"), settings=replace(SETTINGS, seed=seed, num_train_epochs=2))
+        run.run(Watch(progress=lambda _: drawn.append(torch.initial_seed())))
+    assert len(drawn) == len(set(drawn)) == 12
+
+
 def scripted(scores):
     """A score for each epoch, whatever the model says."""
     given = iter(scores)

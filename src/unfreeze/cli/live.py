@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from unfreeze.cli.showing import counted, runs_of
 from unfreeze.compare.pricing import spelled
 from unfreeze.compare.watching import Watcher
 
@@ -77,8 +78,8 @@ class Live(Watcher):
     def planned(self, plan: Mapping[str, Any]) -> None:
         """Show the price, name what is left out, begin the table."""
         dropped = [arm["name"] for arm in plan["arms"] if not arm["kept"]]
-        runs = f"{plan['seeds']} × {plan['folds']} runs" if plan["folds"] > 1 else f"{plan['seeds']} run(s)"
-        self.said(f"plan: {len(plan['arms']) - len(dropped)} ways, {runs} each, at most {spelled(plan['total_seconds'])}")
+        ways = counted(len(plan["arms"]) - len(dropped), "way")
+        self.said(f"plan: {ways}, each with {runs_of(plan)}; at most {spelled(plan['total_seconds'])}")
         if dropped:
             self.said(f"left out, because the budget is short: {', '.join(dropped)}")
         for arm in sorted((a for a in plan["arms"] if a["kept"]), key=lambda a: a["trial_seconds"]):

@@ -1,20 +1,22 @@
 """The verbs: each calls one public function and prints what it gives."""
 
 import argparse
+import io
 import json
+import math
 import os
 import shlex
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from unfreeze.cli.parsing import make_parser
-from unfreeze.errors import Interrupted, SettingsError, UnfreezeError
 from unfreeze.compare.options import Options
+from unfreeze.errors import Interrupted, SettingsError, UnfreezeError
 from unfreeze.front import Comparison, compare, fit, plan_comparison, seconds_of
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before torch is imported: threads that spin while they wait cost dear where cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    _speak_utf8()
     typed = list(sys.argv[1:] if arguments is None else arguments)
     if not typed:
         typed = ["--help"]
@@ -45,20 +48,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     try:
         verbs[options.verb](options, shlex.join(["unfreeze", *typed]))
+        sys.stdout.flush()
     except UnfreezeError as error:
         return _told(error, debug=options.debug)
     except KeyboardInterrupt:
         _prose("\nstopped at once; the same command goes on from the last checkpoint")
         return Interrupted.exit_code
     except BrokenPipeError:
-        sys.stderr.close()
+        _let_go_of_stdout()
         return 0
     except MemoryError:
-        _prose("unfreeze: error: the machine's memory is used up; try a smaller encoder, or --set per_device_train_batch_size=8")
+        _prose(
+            "unfreeze: error: the machine's memory is used up; try a smaller encoder, "
+            "or --set per_device_train_batch_size=8"
+        )
         return 3
     except Exception as error:
         return _bug(error, debug=options.debug)
     return 0
+
+
+def _speak_utf8() -> None:
+    """Tables have lines and predictions have any script: an output of another encoding would end in a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        encoding = (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "")
+        if encoding != "utf8" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace" if stream.isatty() else stream.errors)
+
+
+def _let_go_of_stdout() -> None:
+    """The reader has gone (``| head``): what Python still writes at its end must go nowhere, or it complains."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _told(error: UnfreezeError, *, debug: bool) -> int:
@@ -146,10 +167,10 @@ def _settings(items: Sequence[str]) -> dict[str, float | int]:
         try:
             number = float(value)
         except ValueError:
-            number = float("nan")
-        if not equals or number != number:
+            number = math.nan
+        if not equals or not math.isfinite(number):
             raise SettingsError(f"--set takes NAME=NUMBER, such as --set num_train_epochs=3; got {item!r}")
-        found[name.replace("-", "_")] = int(number) if number.is_integer() and "e" not in value.lower() else number
+        found[name.replace("-", "_")] = int(number) if number.is_integer() else number
     return found
 
 
@@ -195,7 +216,9 @@ def _predict(options: argparse.Namespace, _: str) -> None:
 def _demo(options: argparse.Namespace, _: str) -> None:
     from unfreeze.cli.showing import closing, results, unseen
     from unfreeze.demo import DEMOS, run_demo
+    from unfreeze.files import read_json
 
+    record: dict[str, Any] = {}
     for demo in DEMOS:
         if not options.quiet:
             _prose(f"\n{demo.title}\n")
@@ -204,11 +227,13 @@ def _demo(options: argparse.Namespace, _: str) -> None:
                 demo, output_dir=options.output_dir, budget=options.budget, threads=options.threads, watcher=live
             )
         if options.json:
-            sys.stdout.write((comparison.folder / "recommendation.json").read_text(encoding="utf-8"))
+            record[demo.name] = read_json(comparison.folder / "recommendation.json") | {"unseen": predictions}
             continue
         sys.stdout.write(results(comparison.record))
         _prose(closing(comparison.record, comparison.folder))
         sys.stdout.write(unseen(predictions))
+    if options.json:
+        sys.stdout.write(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 @contextmanager

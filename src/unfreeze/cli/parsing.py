@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print one line and the way to help, and exit with 2."""
         if message.startswith("unrecognized arguments:"):
-            wrong = message.split(": ", 1)[1].split()[0]
+            wrong = message.split(": ", 1)[1].split(maxsplit=1)[0]
             near = difflib.get_close_matches(wrong, self.options(), n=1)
             message = f"there is no option {wrong}" + (f"; did you mean {near[0]}?" if near else "")
         if "invalid choice: '" in message:
@@ -64,18 +64,35 @@ def make_parser() -> Parser:
         made: Parser = verbs.add_parser(name, help=summary, description=description, allow_abbrev=False, **shaped)
         return made
 
-    _compare(verb("compare", "compare ways of fine-tuning on your labelled text", _strategies()))
-    _fit(verb("fit", "train one way of fine-tuning on your labelled text", _strategies()))
+    _compare(verb("compare", "compare ways of fine-tuning on your labelled text", f"{_COMPARE}\n{_strategies()}"))
+    _fit(verb("fit", "train one way of fine-tuning on your labelled text", f"{_FIT}\n{_strategies()}"))
     _predict(verb("predict", "predict with a model that unfreeze saved", _PREDICT))
     _demo(verb("demo", "see a comparison on an embedded corpus and encoder, offline", _DEMO))
     return parser
 
 
+_COMPARE = """\
+  unfreeze compare reviews.csv --dry-run                     who would learn, when, and at what price
+  unfreeze compare reviews.csv --budget 15m                  every way that fits into a quarter of an hour
+  unfreeze compare --train a.conll --test b.conll --seeds 5  splits of your own
+  unfreeze compare reviews.csv --strategies full,last-k:k=2 --set learning_rate=3e-5
+
+Everything goes to one folder: report.html, recommendation.json, model/, and trials/ with what every training gave. The
+same command goes on where it was stopped, and trains nothing twice.
+"""
+
+_FIT = """\
+  unfreeze fit reviews.csv --strategy full
+
+The same engine, report and model as of a comparison with this way alone, beside the floors that it must beat.
+"""
+
 _PREDICT = """\
   unfreeze predict unfreeze-reviews/model new.csv --output predicted.csv
 
 The output has the input's columns, and "prediction" with its "probability", or "entities" for named entities. Rows stay
-in the order of the input."""
+in the order of the input. Where the input has a column of such a name, it stays as it is, and the model's is called
+"model_prediction", "model_probability" or "model_entities"."""
 
 _DEMO = """\
 720 customer messages, written for this purpose: first the named entities (people, places, organisations), then
@@ -88,7 +105,12 @@ def _strategies() -> str:
     for name, cls in sorted(STRATEGIES.items(), key=lambda item: (item[1].search.floor, item[1].search.priority)):
         summary = (sys.modules[cls.__module__].__doc__ or "").strip().partition("\n")[0]
         lines.append(f"  {name:<10} {summary}")
+    floors = [name for name, cls in STRATEGIES.items() if cls.search.floor]
+    lines.append(f"{' and '.join(floors)} are floors: they show what the others must beat, and give no model.")
     return "\n".join(lines)
+
+
+_AUTO = "auto (the default) is bf16 where the processor is faster with it"
 
 
 def _data(parser: Parser) -> None:
@@ -101,7 +123,13 @@ def _data(parser: Parser) -> None:
     group.add_argument("--label-column", metavar="NAME", help="where the column of labels is not found by its name")
     group.add_argument("--group-column", metavar="NAME", help="rows of one group never lie on both sides of a split")
     group.add_argument("--task", metavar="NAME", help="classification or ner, where the file fits both")
-    group.add_argument("--max-dropped", type=float, default=0.1, metavar="SHARE", help="share of rows that may be unusable")
+    group.add_argument(
+        "--max-dropped",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="share of rows that may be unusable (default 0.1)",
+    )
 
 
 def _training(parser: Parser) -> None:
@@ -109,10 +137,14 @@ def _training(parser: Parser) -> None:
     group.add_argument("--model", metavar="NAME", help="hub name or folder of an encoder (default: the embedded one)")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of the first run (default 0)")
     group.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="fix a setting, such as num_train_epochs=3"
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="fix a training setting for all ways, such as num_train_epochs=3; repeatable",
     )
     group.add_argument("--threads", type=int, metavar="N", help="threads of one operation (default: all cores)")
-    group.add_argument("--precision", default="auto", metavar="auto|fp32|bf16", help="bf16 is used where it is faster")
+    group.add_argument("--precision", default="auto", metavar="auto|fp32|bf16", help=_AUTO)
     group.add_argument("--output-dir", metavar="DIR", help="where everything goes (default: unfreeze-FILE)")
 
 
@@ -128,12 +160,22 @@ def _compare(parser: Parser) -> None:
     group = parser.add_argument_group("comparison")
     group.add_argument("--strategies", metavar="A,B", help="ways to compare (default: all)")
     group.add_argument("--budget", default="15m", metavar="TIME", help="90s, 15m, 2h or none (default 15m)")
-    group.add_argument("--seeds", type=int, metavar="N", help="runs of the chosen settings (default: 3; 1 on five folds)")
+    group.add_argument(
+        "--seeds", type=int, metavar="N", help="runs of the chosen settings (default: 3; 1 on five folds)"
+    )
     group.add_argument("--folds", type=int, metavar="N", help="folds that are run at the most (default: all)")
-    group.add_argument("--tuning", type=int, default=3, metavar="N", help="learning rates tried for each way (default 3)")
-    group.add_argument("--margin", type=float, default=0.01, metavar="SHARE", help="half the width of a tie (default 0.01)")
-    group.add_argument("--prefer", default="score", metavar="score|cheap", help="what to take where nothing is settled")
-    group.add_argument("--dry-run", action="store_true", help="show who would learn, when, and the price; train nothing")
+    group.add_argument(
+        "--tuning", type=int, default=3, metavar="N", help="learning rates tried for each way (default 3)"
+    )
+    group.add_argument(
+        "--margin", type=float, default=0.01, metavar="SHARE", help="half the width of a tie (default 0.01)"
+    )
+    group.add_argument(
+        "--prefer", default="score", metavar="score|cheap", help="what to take where nothing is settled (default score)"
+    )
+    group.add_argument(
+        "--dry-run", action="store_true", help="show who would learn, when, and the price; train nothing"
+    )
     _training(parser)
     _talking(parser)
 
@@ -149,10 +191,12 @@ def _fit(parser: Parser) -> None:
 def _predict(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", help="the folder of a model")
     parser.add_argument("file", metavar="FILE", help="texts, or words; labels are not needed")
-    parser.add_argument("--output", metavar="OUT", help="a .csv, .tsv or .jsonl file (default: JSON lines on the terminal)")
+    parser.add_argument(
+        "--output", metavar="OUT", help="a .csv, .tsv or .jsonl file (default: JSON lines on the terminal)"
+    )
     parser.add_argument("--text-column", metavar="NAME", help="where the column of texts is not found by its name")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of one operation (default: all cores)")
-    parser.add_argument("--precision", default="auto", metavar="auto|fp32|bf16", help="bf16 is used where it is faster")
+    parser.add_argument("--precision", default="auto", metavar="auto|fp32|bf16", help=_AUTO)
     parser.add_argument("--quiet", action="store_true", help="no summary")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 

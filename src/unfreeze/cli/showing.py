@@ -21,7 +21,7 @@ def results(record: Mapping[str, Any]) -> str:
     table = _table(
         ("way", "left"),
         (f"{record['metric']}, validation", "right"),
-        ("95 % interval", "right"),
+        ("95 %\ninterval", "right"),
         ("test*", "right"),
         ("one run", "right"),
         ("learns", "right"),
@@ -30,9 +30,9 @@ def results(record: Mapping[str, Any]) -> str:
     arms = sorted(record["arms"], key=lambda arm: (arm["floor"], arm["score"] is None, -(arm["score"] or 0.0)))
     chosen = (record["handed_over"] or {}).get("name")
     for arm in arms:
-        low_high = "" if arm["interval"] is None else f"{_points(arm['interval'][0])} – {_points(arm['interval'][1])}"
+        low_high = "" if arm["interval"] is None else f"{_points(arm['interval'][0])}–{_points(arm['interval'][1])}"
         test = "" if arm["test"] is None else _points(arm["test"]["mean"])
-        seconds = "" if arm["train_seconds"] is None else spelled(arm["train_seconds"])
+        seconds = "" if arm["train_seconds"] is None else _brief(arm["train_seconds"])
         style = "bold" if arm["name"] == chosen else "dim" if arm["floor"] else ""
         cells = (_named(arm), _points(arm["score"]), low_high, test, seconds, _count(arm["trainable_parameters"]))
         table.add_row(*cells, _notes(arm, chosen), style=style)
@@ -49,9 +49,14 @@ def closing(record: Mapping[str, Any], folder: Path) -> str:
         metric = record["metric"]
         test = f", {metric} on test {_points(given['test'][metric])}" if given["test"] else ""
         lines.append(f"model    {folder / 'model'}  ({given['name']}{test})")
-        lines.append(f"         {given['loads_with'].replace(chr(34) + 'model' + chr(34), repr(str(folder / 'model')))}")
+        lines.append(
+            f"         {given['loads_with'].replace(chr(34) + 'model' + chr(34), repr(str(folder / 'model')))}"
+        )
+    if record.get("not_handed_over"):
+        lines.append(f"no model {record['not_handed_over']}")
     lines.append(f"report   {folder / 'report.html'}")
-    lines.append(f"time     {spelled(record['seconds'])}; it holds for this encoder ({record['encoder']['name']})")
+    holds = f"; the verdict holds for this encoder ({record['encoder']['name']})" if given is not None else ""
+    lines.append(f"time     {spelled(record['seconds'])}{holds}")
     return "\n".join(lines)
 
 
@@ -73,7 +78,7 @@ def plan_table(plan: Mapping[str, Any]) -> str:
         ("parameters", "right"),
         ("share", "right"),
         ("learning rates", "left"),
-        ("trials", "right"),
+        ("search", "right"),
         ("price", "right"),
     )
     for arm in plan["arms"]:
@@ -88,14 +93,26 @@ def plan_table(plan: Mapping[str, Any]) -> str:
                 _count(stage["trainable_parameters"]),
                 f"{stage['share']:.1%}",
                 rates,
-                str(arm["tuning_trials"]) if first else "",
+                counted(arm["tuning_trials"], "trial") if first else "",
                 price if first else "",
                 style="" if arm["kept"] else "dim",
             )
     dropped = [f"{arm['name']} {arm['reason']}" for arm in plan["arms"] if not arm["kept"]]
-    lines = [f"{plan['seeds']} seed(s) on {plan['folds']} fold(s); in all at most {spelled(plan['total_seconds'])}"]
+    lines = [f"Each way is searched, then run with {runs_of(plan)}. In all at most {spelled(plan['total_seconds'])}:"]
+    lines += ["less than the sum, for only the way that is handed over is trained once more on all rows."]
     lines += [f"dropped: {'; '.join(dropped)}"] if dropped else []
     return rendered(table) + "\n".join(lines) + "\n"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 seed", "3 seeds"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def runs_of(plan: Mapping[str, Any]) -> str:
+    """How often each way is run: "3 seeds", "1 seed on each of 5 folds"."""
+    folds = f" on each of {plan['folds']} folds" if plan["folds"] > 1 else ""
+    return counted(plan["seeds"], "seed") + folds
 
 
 def rendered(what: RenderableType, width: int | None = None) -> str:
@@ -109,7 +126,9 @@ def rendered(what: RenderableType, width: int | None = None) -> str:
 def _table(*columns: tuple[str, str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for title, side in columns:
-        table.add_column(Text(title), justify=side, overflow="fold")  # type: ignore[arg-type]
+        whole = title in {"way", "95 %\ninterval"}  # where the terminal is narrow, the other columns give way
+        longest = max(map(len, title.split()), default=8)  # notes: "diverged"
+        table.add_column(Text(title), justify=side, overflow="fold", no_wrap=whole, min_width=longest)  # type: ignore[arg-type]
     return table
 
 
@@ -129,6 +148,10 @@ def _notes(arm: Mapping[str, Any], chosen: str | None) -> Text:
 _DEGENERATE = (("collapsed_runs", "say the same of everything"), ("diverged_runs", "diverged"))
 
 
+def _brief(seconds: float) -> str:
+    return "< 1 s" if 0 < seconds < 1 else spelled(seconds)
+
+
 def _points(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
 
@@ -141,4 +164,3 @@ def _count(number: float | None) -> str:
         if number >= size:
             return f"{number / size:.1f} {unit}"
     return f"{number:.0f}"
-

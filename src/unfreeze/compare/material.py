@@ -171,7 +171,7 @@ def prepare(
     """
     named = sources.named()
     tables = [read_table(source) for _, source in named]
-    cls = recognise_task(tables[0], columns, task)
+    cls = recognise_task(tables[0], columns, wanted=task)
     reading = cls.read(tables, columns)
     check_share([count for count in reading.counts if "dropped" in count.what], max_dropped, file=tables[0].name)
     examples = tuple(example for rows in reading.examples for example in rows)

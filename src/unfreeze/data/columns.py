@@ -17,7 +17,7 @@ LABEL_COLUMNS = (
 
 
 def find_column(
-    table: Table, role: str, synonyms: Sequence[str], *, wanted: str | None = None, required: bool = True
+    table: Table, role: str, *, synonyms: Sequence[str], wanted: str | None = None, required: bool = True
 ) -> str | None:
     """The name of the column that plays a role, never guessed where several could.
 
@@ -51,6 +51,27 @@ def find_column(
         return None
     what = f"no column for the {role}; the columns are {_listed(table.columns)}"
     raise DataError(Problem(table.name, None, what), f"Name it with --{role}-column.")
+
+
+def columns_named(table: Table, synonyms: Sequence[str]) -> tuple[str, ...]:
+    """All columns that bear one of these names, in any case, in the order of the file."""
+    return tuple(column for column in table.columns if column.strip().casefold() in synonyms)
+
+
+def groups_of(table: Table, wanted: str | None) -> list[str | None]:
+    """For each row the group it belongs to, None where it stands alone; all do where no column is named.
+
+    Args:
+        table: where to look.
+        wanted: the column the user named, or None.
+
+    Raises:
+        DataError: there is no such column.
+    """
+    if wanted is None:
+        return [None] * table.rows
+    values = table.columns[_wanted(table, "group", wanted)]
+    return [None if value is None or not str(value).strip() else str(value) for value in values]
 
 
 def _wanted(table: Table, role: str, wanted: str) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -50,12 +49,9 @@ def save_model(trained: Trained, material: Material, *, folder: Path, card: str)
     about = {"task": task.name, "labels": list(task.labels), "window": encoder.window, "encoder": encoder.name}
 
     def fill(into: Path) -> None:
-        try:
-            with quiet():
-                trained.model.save_pretrained(into)  # type: ignore[operator]
-                tokenizer.save_pretrained(into)
-        except SafetensorError as error:  # it says neither where nor, in a type of its own, that the disk is full
-            raise StorageError(f"{folder}: the weights cannot be written: {error}") from error
+        with quiet():
+            trained.model.save_pretrained(into)  # type: ignore[operator]
+            tokenizer.save_pretrained(into)
         write_json(into / ABOUT, about)
         write_text(into / CARD, card)
 

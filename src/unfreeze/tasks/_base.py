@@ -1,12 +1,13 @@
 """What a task is, and the register of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 
 from unfreeze.data.audit import Count
+from unfreeze.data.columns import find_column
 from unfreeze.data.example import Example
 from unfreeze.data.table import Table
 from unfreeze.encoders.head_settings import HeadSettings
@@ -34,7 +35,8 @@ class Feature:
         example: index of the example it belongs to.
         inputs: the tokenizer's outputs by name, each of one number a token.
         targets: class numbers: one for the whole text, or one a token with ``IGNORED`` where nothing is to be said.
-        words: for token tasks, the word that each token speaks for, -1 for none; each word has one such token in all windows.
+        words: for token tasks, the word that each token speaks for, -1 for none; over all windows
+            each word has one such token, or none at all.
     """
 
     example: int
@@ -101,7 +103,12 @@ class Task(Protocol):
 
     @classmethod
     def recognises(cls, table: Table, columns: Columns) -> bool:
-        """Whether a table looks like this task's data."""
+        """Whether a table looks like this task's data; the columns named are as the file has them."""
+        ...
+
+    @classmethod
+    def label_candidates(cls, table: Table) -> tuple[str, ...]:
+        """Columns that could hold this task's labels, by their names and values."""
         ...
 
     @classmethod
@@ -195,25 +202,37 @@ def task_named(name: str) -> type[Task]:
     return TASKS[name]
 
 
-def recognise_task(table: Table, columns: Columns, wanted: str | None) -> type[Task]:
+def recognise_task(table: Table, columns: Columns, *, wanted: str | None) -> type[Task]:
     """The task that a table is made for.
 
     Raises:
         SettingsError: several tasks fit, or none.
         UnknownName: the task asked for does not exist.
+        DataError: a column that the user named does not exist.
     """
     if wanted is not None:
         return task_named(wanted)
+    text = columns.text and find_column(table, "text", synonyms=(), wanted=columns.text)
+    label = columns.label and find_column(table, "label", synonyms=(), wanted=columns.label)
+    columns = replace(columns, text=text, label=label)
     fitting = [cls for cls in TASKS.values() if cls.recognises(table, columns)]
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
         raise SettingsError(
             f"{table.name}: columns {', '.join(table.columns)} fit no task. Name them with --text-column and "
-            f"--label-column; tasks are {', '.join(sorted(TASKS))}"
+            f"--label-column, or the task with --task; tasks are {', '.join(sorted(TASKS))}"
         )
-    names = " or ".join(f"--task {cls.name}" for cls in fitting)
-    raise SettingsError(f"{table.name}: this file fits several tasks. Say which one: {names} (or --label-column NAME)")
+    choices = [_choice(cls, table, columns) for cls in fitting]
+    raise SettingsError(f"{table.name}: this file fits several tasks. Say which one: {'; or '.join(choices)}")
+
+
+def _choice(cls: type[Task], table: Table, columns: Columns) -> str:
+    """How a user says that this task is meant, with the label's column where several could be it."""
+    candidates = () if columns.label else cls.label_candidates(table)
+    if len(candidates) < 2:
+        return f"--task {cls.name}"
+    return f"--task {cls.name} with {' or '.join(f'--label-column {name}' for name in candidates)}"
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
 """Tables with entities as examples: words with tags, or texts with character spans."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unfreeze.data.audit import Count
-from unfreeze.data.columns import TEXT_COLUMNS, find_column
+from unfreeze.data.columns import LABEL_COLUMNS, TEXT_COLUMNS, columns_named, find_column, groups_of
 from unfreeze.data.example import Example
 from unfreeze.data.table import Table
 from unfreeze.data.tags import recognise_scheme, to_iob2
@@ -17,13 +17,23 @@ TAG_COLUMNS = ("tags", "ner_tags", "labels", "ner", "iob")
 SPAN_COLUMNS = ("entities", "spans", "entity_spans")
 
 
+def entity_columns(table: Table) -> tuple[str, ...]:
+    """Columns that could hold entities: tags where there are words beside them, and character spans."""
+    words = columns_named(table, WORD_COLUMNS)
+    tags = columns_named(table, TAG_COLUMNS) if words else ()
+    found = (*tags, *columns_named(table, SPAN_COLUMNS))
+    if columns_named(table, TEXT_COLUMNS) and columns_named(table, LABEL_COLUMNS):
+        return tuple(column for column in found if _has_lists(table, column))  # "tokens" may count them there
+    return found
+
+
 def holds_entities(table: Table, columns: Columns) -> bool:
-    """Whether a table has words with tags, or a column of character spans."""
-    names = {name.strip().lower() for name in table.columns}
+    """Whether a table has words with tags, or a column of character spans; ``columns`` are as the file has them."""
     if columns.label is not None:
-        values = table.columns.get(columns.label, ())
-        return any(isinstance(value, (list, dict)) for value in values)
-    return bool(names & set(WORD_COLUMNS) and names & set(TAG_COLUMNS)) or bool(names & set(SPAN_COLUMNS))
+        return _has_lists(table, columns.label)
+    if columns.text is not None and _has_lists(table, columns.text):
+        return bool(columns_named(table, TAG_COLUMNS))
+    return bool(entity_columns(table))
 
 
 def read_entities(tables: Sequence[Table], columns: Columns, *, labelled: bool) -> Reading:
@@ -36,11 +46,10 @@ def read_entities(tables: Sequence[Table], columns: Columns, *, labelled: bool) 
     counts: list[Count] = []
     says = ""
     for table in tables:
-        names = {name.strip().lower() for name in table.columns}
-        in_words = bool(names & set(WORD_COLUMNS))
         if not labelled:
-            examples.append(tuple(_unlabelled(table, columns, in_words=in_words)))
+            examples.append(_unlabelled(table, columns))
             continue
+        in_words = _in_words(table, columns)
         rows, found, told = _tagged(table, columns) if in_words else _spanned(table, columns)
         examples.append(rows)
         counts += found
@@ -48,51 +57,86 @@ def read_entities(tables: Sequence[Table], columns: Columns, *, labelled: bool) 
     return Reading(tuple(examples), tuple(counts), says)
 
 
-def _unlabelled(table: Table, columns: Columns, *, in_words: bool) -> Iterable[Example]:
-    if in_words:
-        column = str(find_column(table, "text", WORD_COLUMNS))
-        for row, words in enumerate(table.columns[column]):
-            yield _of_words([str(word) for word in words or ()], None, table, row)
-        return
-    column = str(find_column(table, "text", TEXT_COLUMNS, wanted=columns.text))
-    for row, (line, text) in enumerate(zip(table.lines, table.columns[column], strict=True)):
-        words, offsets = split_words(str(text or ""))
-        yield Example(str(text or ""), None, words, offsets, table.name, line, row)
+def _in_words(table: Table, columns: Columns) -> bool:
+    """Whether the words are given, not to be found in a text; a file may have both."""
+    if columns.text is not None:
+        return _has_lists(table, str(find_column(table, "text", synonyms=(), wanted=columns.text)))
+    if not columns_named(table, WORD_COLUMNS):
+        return False
+    if columns.label is not None:
+        label = str(find_column(table, "label", synonyms=(), wanted=columns.label))
+        items = (item for value in table.columns[label] if _is_list(value) for item in value)
+        return not isinstance(next(items, ""), (list, tuple, dict))
+    of_text = columns_named(table, SPAN_COLUMNS) and columns_named(table, TEXT_COLUMNS)
+    return bool(columns_named(table, TAG_COLUMNS)) or not of_text
 
 
-def _of_words(words: Sequence[str], tags: tuple[str, ...] | None, table: Table, row: int, group: Any = None) -> Example:
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _has_lists(table: Table, column: str) -> bool:
+    return any(_is_list(value) for value in table.columns[column])
+
+
+def _unlabelled(table: Table, columns: Columns) -> tuple[Example, ...]:
+    in_words = _in_words(table, columns)
+    column = str(find_column(table, "text", synonyms=WORD_COLUMNS if in_words else TEXT_COLUMNS, wanted=columns.text))
+    values = list(zip(table.lines, table.columns[column], strict=True))
+    if not in_words:
+        texts = ["" if text is None else str(text) for _, text in values]
+        return tuple(
+            Example(text, None, *split_words(text), table.name, line, row)
+            for row, (line, text) in enumerate(zip(table.lines, texts, strict=True))
+        )
+    problems = [p for line, words in values if words is not None for p in _wrong_words(table.name, line, words, column)]
+    if problems:
+        raise DataError(problems, "Each row needs a list of words.")
+    return tuple(
+        _of_words([str(word) for word in words or ()], None, table, row) for row, (_, words) in enumerate(values)
+    )
+
+
+def _of_words(
+    words: Sequence[str], tags: tuple[str, ...] | None, table: Table, row: int, group: str | None = None
+) -> Example:
     """An example from words alone: its text is the words joined by spaces."""
     offsets, place = [], 0
     for word in words:
         offsets.append((place, place + len(word)))
         place += len(word) + 1
-    return Example(
-        " ".join(words), tags, tuple(words), tuple(offsets), table.name, table.lines[row], row, _named(group)
-    )
+    return Example(" ".join(words), tags, tuple(words), tuple(offsets), table.name, table.lines[row], row, group)
 
 
 def _tagged(table: Table, columns: Columns) -> tuple[tuple[Example, ...], list[Count], str]:
     """Words with tags of any scheme."""
-    words = str(find_column(table, "text", WORD_COLUMNS))
-    tags = str(find_column(table, "label", TAG_COLUMNS, wanted=columns.label))
+    words = str(find_column(table, "text", synonyms=WORD_COLUMNS, wanted=columns.text))
+    tags = str(find_column(table, "label", synonyms=TAG_COLUMNS, wanted=columns.label))
+    groups = groups_of(table, columns.group)
     rows = list(zip(range(table.rows), table.columns[words], table.columns[tags], strict=True))
-    problems = [p for row, w, t in rows for p in _mismatch(table.name, table.lines[row], w, t, tags)]
+    empty = [table.lines[row] for row, w, t in rows if _is_nothing(w) and _is_nothing(t)]
+    rows = [(row, w, t) for row, w, t in rows if not (_is_nothing(w) and _is_nothing(t))]
+    problems = [p for row, w, t in rows for p in _mismatch(table.name, table.lines[row], w, t, (words, tags))]
     if problems:
         raise DataError(problems, "Each row needs a list of words and a list of as many tags, such as B-PER, I-PER, O.")
-    empty = [table.lines[row] for row, w, _ in rows if not w]
-    rows = [row for row in rows if row[1]]
     lines = [table.lines[row] for row, _, _ in rows]
     scheme = recognise_scheme([t for _, _, t in rows], file=table.name, lines=lines, line_a_word=table.form == "conll")
-    groups = table.columns[columns.group] if columns.group else [None] * table.rows
     examples = tuple(_of_words([str(x) for x in w], to_iob2(t, scheme), table, row, groups[row]) for row, w, t in rows)
     counts = [Count(f"sentences of {table.name} had no words and were dropped", len(empty), table.rows, tuple(empty))]
     says = f"named entities: words from column {words!r}, {scheme} tags from column {tags!r}"
     return examples, counts if empty else [], says
 
 
-def _mismatch(file: str, line: int, words: Any, tags: Any, column: str) -> list[Problem]:
-    if not isinstance(words, list) or not isinstance(tags, list):
-        return [Problem(file, line, f"words and {column!r} must be lists; found {_kind(words)} and {_kind(tags)}")]
+def _is_nothing(value: Any) -> bool:
+    return value is None or (_is_list(value) and not value)
+
+
+def _mismatch(file: str, line: int, words: Any, tags: Any, columns: tuple[str, str]) -> list[Problem]:
+    wrong = _wrong_words(file, line, words, columns[0])
+    if wrong:
+        return wrong
+    if not _is_list(tags):
+        return [Problem(file, line, f"column {columns[1]!r} holds a list of tags; found {_kind(tags)}")]
     if len(words) != len(tags):
         return [Problem(file, line, f"{len(words)} words but {len(tags)} tags")]
     numbers = [tag for tag in tags if not isinstance(tag, str)]
@@ -101,20 +145,32 @@ def _mismatch(file: str, line: int, words: Any, tags: Any, column: str) -> list[
     return []
 
 
+def _wrong_words(file: str, line: int, words: Any, column: str) -> list[Problem]:
+    if not _is_list(words):
+        return [Problem(file, line, f"column {column!r} holds a list of words; found {_kind(words)}")]
+    strange = [word for word in words if not isinstance(word, (str, int, float))]
+    if strange:
+        return [Problem(file, line, f"words in column {column!r} must be text; found {_kind(strange[0])}")]
+    return []
+
+
 def _kind(value: Any) -> str:
-    names = {"NoneType": "nothing", "int": "number", "float": "number", "str": "text", "dict": "object"}
+    names = {
+        "NoneType": "nothing",
+        "int": "number",
+        "float": "number",
+        "str": "text",
+        "dict": "object",
+        "bool": "value",
+    }
     return names.get(type(value).__name__, type(value).__name__)
-
-
-def _named(value: Any) -> str | None:
-    return None if value is None else str(value)
 
 
 def _spanned(table: Table, columns: Columns) -> tuple[tuple[Example, ...], list[Count], str]:
     """Texts with spans in characters."""
-    text_column = str(find_column(table, "text", TEXT_COLUMNS, wanted=columns.text))
-    span_column = str(find_column(table, "label", SPAN_COLUMNS, wanted=columns.label))
-    groups = table.columns[columns.group] if columns.group else [None] * table.rows
+    text_column = str(find_column(table, "text", synonyms=TEXT_COLUMNS, wanted=columns.text))
+    span_column = str(find_column(table, "label", synonyms=SPAN_COLUMNS, wanted=columns.label))
+    groups = groups_of(table, columns.group)
     examples, empty, widened, problems = [], [], [], []
     rows = zip(table.lines, table.columns[text_column], table.columns[span_column], groups, strict=True)
     for row, (line, text, given, group) in enumerate(rows):
@@ -127,7 +183,7 @@ def _spanned(table: Table, columns: Columns) -> tuple[tuple[Example, ...], list[
             words, offsets = split_words(str(text))
             tags, cut = tags_from_spans(offsets, spans)
             widened += [line] * cut
-            examples.append(Example(str(text), tuple(tags), words, offsets, table.name, line, row, _named(group)))
+            examples.append(Example(str(text), tuple(tags), words, offsets, table.name, line, row, group))
     if problems:
         raise DataError(problems, "Spans count characters from 0, the end is not included, and they may not overlap.")
     entities = sum(tag.startswith("B-") for e in examples for tag in e.target or ())
@@ -143,7 +199,9 @@ def _spanned(table: Table, columns: Columns) -> tuple[tuple[Example, ...], list[
 def _spans(file: str, line: int, text: str, given: Any) -> tuple[list[tuple[int, int, str]], list[Problem]]:
     """Spans as (start, end, label), with what is wrong with them."""
     spans, problems = [], []
-    for item in given or []:
+    if given is not None and not _is_list(given):
+        return [], [Problem(file, line, f"entities must be a list; found {_kind(given)}")]
+    for item in given or ():
         span = _span(item)
         if span is None:
             what = "an entity needs start, end and label, as [start, end, label] or as an object with these keys"
@@ -171,5 +229,5 @@ def _span(item: Any) -> tuple[int, int, str] | None:
     if not isinstance(item, (list, tuple)) or len(item) != 3:
         return None
     start, end, label = item
-    whole = isinstance(start, int) and isinstance(end, int) and not isinstance(start, bool)
+    whole = all(isinstance(place, int) and not isinstance(place, bool) for place in (start, end))
     return (start, end, label) if whole and isinstance(label, str) and label else None

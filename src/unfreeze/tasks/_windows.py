@@ -1,8 +1,8 @@
 """Words as tokens: alignment, and windows for sentences longer than the encoder reads at once.
 
-Each word speaks through its first token, in exactly one window, so that every gold tag is learned once and every word is
-predicted once; the words around it in the other tokens of the window are its context. Where windows are cut depends on the
-words alone, never on their tags.
+Each word speaks through its first token, in exactly one window, so that every gold tag is learned once and every word
+is predicted once; the other words of the window are its context. Where windows are cut depends on the words alone,
+never on their tags.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ class _Window:
     last: int
 
 
-def encode_words(examples: Sequence[Example], encoder: Encoder, number: Mapping[str, int]) -> Encoded:
+def encode_words(examples: Sequence[Example], encoder: Encoder, *, number: Mapping[str, int]) -> Encoded:
     """Examples with words as features for a token task.
 
     Args:
@@ -50,10 +50,10 @@ def encode_words(examples: Sequence[Example], encoder: Encoder, number: Mapping[
     frame = _frame(encoder)
     room = encoder.window - len(frame.before) - len(frame.after)
     features: list[Feature] = []
-    silent, long, shortened = [], [], []
+    silent: list[int] = []  # the sentence, once for each such word
+    long, shortened = [], []
     for index, (example, pieces) in enumerate(zip(examples, _pieces(examples, encoder), strict=True)):
-        if not all(pieces):
-            silent.append(index)
+        silent += [index for piece in pieces if not piece]
         if any(len(piece) > room // 2 for piece in pieces):
             shortened.append(index)
         kept = [piece[: room // 2] for piece in pieces]
@@ -62,15 +62,20 @@ def encode_words(examples: Sequence[Example], encoder: Encoder, number: Mapping[
             long.append(index)
         features += [_feature(index, example, kept, window, frame, number) for window in windows]
     found = (
-        ("sentences have words that give no token (their tag is O)", silent),
-        ("sentences have a word longer than half the encoder's window (its end is not read)", shortened),
+        ("words give no token, so their tag is always O", silent, sum(len(example.words) for example in examples)),
         (
-            f"sentences are longer than the encoder's window of {encoder.window} tokens and are read in overlapping windows",
+            "sentences have a word longer than half the encoder's window (its end is not read)",
+            shortened,
+            len(examples),
+        ),
+        (
+            f"sentences are longer than the encoder's window of {encoder.window} tokens and are read in several",
             long,
+            len(examples),
         ),
     )
     counts = (
-        Count(what, len(rows), len(examples), tuple(examples[i].line for i in rows)) for what, rows in found if rows
+        Count(what, len(at), of, tuple(dict.fromkeys(examples[i].line for i in at))) for what, at, of in found if at
     )
     return Encoded(tuple(features), tuple(counts))
 
@@ -81,7 +86,7 @@ def windows_of(lengths: Sequence[int], room: int) -> list[_Window]:
     Neighbours share up to a quarter of the room; the words shared are divided between the two in the middle.
 
     Args:
-        lengths: number of tokens of each word, none above ``room``.
+        lengths: number of tokens of each word, none above half of ``room``.
         room: tokens a window can hold.
     """
     windows: list[_Window] = []

@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from unfreeze.data.audit import Count
-from unfreeze.data.columns import LABEL_COLUMNS, TEXT_COLUMNS, find_column
+from unfreeze.data.columns import LABEL_COLUMNS, TEXT_COLUMNS, columns_named, find_column, groups_of
 from unfreeze.data.example import Example
 from unfreeze.data.table import Table
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.loading import Encoder
 from unfreeze.errors import DataError, Problem
-from unfreeze.tasks._base import Columns, Encoded, Feature, Prediction, Reading, ratio, softmax, task
+from unfreeze.tasks._base import IGNORED, Columns, Encoded, Feature, Prediction, Reading, ratio, softmax, task
 from unfreeze.tasks._floors import majority_class, tfidf_linear
 
 
@@ -36,9 +36,14 @@ class Classification:
     def recognises(cls, table: Table, columns: Columns) -> bool:
         """Whether there is a column of texts and a column of scalar labels."""
         if columns.label is not None:
-            values = table.columns.get(columns.label, ())
-            return not any(isinstance(value, (list, dict)) for value in values)
-        return _has(table, TEXT_COLUMNS) and _has(table, LABEL_COLUMNS)
+            return _is_scalar(table, columns.label)
+        has_text = columns.text is not None or bool(columns_named(table, TEXT_COLUMNS))
+        return has_text and bool(cls.label_candidates(table))
+
+    @classmethod
+    def label_candidates(cls, table: Table) -> tuple[str, ...]:
+        """Columns of scalars with a usual name."""
+        return tuple(name for name in columns_named(table, LABEL_COLUMNS) if _is_scalar(table, name))
 
     @classmethod
     def read(cls, tables: Sequence[Table], columns: Columns, *, labelled: bool = True) -> Reading:
@@ -47,16 +52,12 @@ class Classification:
         counts: list[Count] = []
         says = ""
         for table in tables:
-            text = str(find_column(table, "text", TEXT_COLUMNS, wanted=columns.text))
+            text = str(find_column(table, "text", synonyms=TEXT_COLUMNS, wanted=columns.text))
             if not labelled:
-                said = zip(table.lines, table.columns[text], strict=True)
-                said_rows = (
-                    Example(str(t or ""), None, file=table.name, line=n, row=i) for i, (n, t) in enumerate(said)
-                )
-                examples.append(tuple(said_rows))
+                examples.append(_unlabelled(table, text))
                 continue
-            label = find_column(table, "label", LABEL_COLUMNS, wanted=columns.label)
-            rows, dropped = _rows(table, text, str(label), columns.group)
+            label = str(find_column(table, "label", synonyms=LABEL_COLUMNS, wanted=columns.label))
+            rows, dropped = _rows(table, text, label=label, groups=groups_of(table, columns.group))
             says = says or f"classification: texts from column {text!r}, labels from column {label!r}"
             examples.append(rows)
             counts += dropped
@@ -80,7 +81,7 @@ class Classification:
 
     def unseen(self, example: Example) -> str | None:
         """The example's label, if training has never shown it."""
-        return None if example.target in self.labels else str(example.target)
+        return None if example.target is None or example.target in self.labels else str(example.target)
 
     def stratum(self, example: Example) -> str:
         """The label."""
@@ -92,14 +93,17 @@ class Classification:
         return (*usual, HeadSettings("mean", layers=4)) if reads_layers else usual
 
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Encoded:
-        """One feature a text; what lies beyond the encoder's window is cut, and counted."""
+        """One feature a text; what lies beyond the encoder's window is cut, and counted.
+
+        A text without a label, or with one that this task does not know, has the target ``IGNORED``.
+        """
         texts = [example.text for example in examples]
         whole = encoder.tokenizer(texts, truncation=False, verbose=False)["input_ids"] if texts else []
         long = [i for i, ids in enumerate(whole) if len(ids) > encoder.window]
         cut = encoder.tokenizer(texts, truncation=True, max_length=encoder.window) if texts else {}
-        number = {label: i for i, label in enumerate(self.labels)}
+        number: dict[Any, int] = {label: i for i, label in enumerate(self.labels)}
         features = tuple(
-            Feature(i, {key: values[i] for key, values in cut.items()}, (number.get(str(example.target), 0),))
+            Feature(i, {key: values[i] for key, values in cut.items()}, (number.get(example.target, IGNORED),))
             for i, example in enumerate(examples)
         )
         counts = []
@@ -122,10 +126,10 @@ class Classification:
 
     def counts(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> np.ndarray:
         """Correct, one, then for each class: true positives, predicted, gold."""
-        number = {label: i for i, label in enumerate(self.labels)}
+        number: dict[Any, int] = {label: i for i, label in enumerate(self.labels)}
         out = np.zeros((len(examples), 2 + 3 * len(self.labels)))
         for row, example, prediction in zip(out, examples, predictions, strict=True):
-            gold, guess = number.get(str(example.target)), number[str(prediction.value)]
+            gold, guess = number.get(example.target), number[prediction.value]
             row[0], row[1] = gold == guess, 1
             row[2 + 3 * guess] = gold == guess
             row[3 + 3 * guess] = 1
@@ -159,25 +163,36 @@ class Classification:
         return {"prediction": prediction.value, "probability": round(prediction.probability, 6)}
 
 
-def _has(table: Table, synonyms: Sequence[str]) -> bool:
-    return bool({name.strip().lower() for name in table.columns} & set(synonyms))
+def _is_scalar(table: Table, column: str) -> bool:
+    return not any(isinstance(value, (list, tuple, dict)) for value in table.columns[column])
 
 
-def _rows(table: Table, text: str, label: str, group: str | None) -> tuple[tuple[Example, ...], list[Count]]:
+def _unlabelled(table: Table, text: str) -> tuple[Example, ...]:
+    """All rows of a table; those without a text have an empty one."""
+    if not _is_scalar(table, text):
+        raise DataError(Problem(table.name, None, f"column {text!r} holds lists; expected texts"))
+    rows = enumerate(zip(table.lines, table.columns[text], strict=True))
+    return tuple(
+        Example("" if said is None else str(said), None, file=table.name, line=line, row=row)
+        for row, (line, said) in rows
+    )
+
+
+def _rows(
+    table: Table, text: str, *, label: str, groups: Sequence[str | None]
+) -> tuple[tuple[Example, ...], list[Count]]:
     """Usable rows of a table, and counts of those without a text or without a label."""
     examples, no_text, no_label, problems = [], [], [], []
-    groups = table.columns[group] if group is not None else [None] * table.rows
     rows = zip(table.lines, table.columns[text], table.columns[label], groups, strict=True)
     for row, (line, said, target, together) in enumerate(rows):
-        if isinstance(target, (list, dict)) or isinstance(said, (list, dict)):
+        if isinstance(target, (list, tuple, dict)) or isinstance(said, (list, tuple, dict)):
             problems.append(Problem(table.name, line, f"columns {text!r} and {label!r} hold a text and one label each"))
         elif said is None or not str(said).strip():
             no_text.append(line)
         elif target is None or not str(target).strip():
             no_label.append(line)
         else:
-            named = None if together is None else str(together)
-            examples.append(Example(str(said), _label(target), file=table.name, line=line, row=row, group=named))
+            examples.append(Example(str(said), _label(target), file=table.name, line=line, row=row, group=together))
     if problems:
         raise DataError(problems, "For other kinds of data, name the task with --task.")
     lost = (("had no text and were dropped", no_text), ("had no label and were dropped", no_label))

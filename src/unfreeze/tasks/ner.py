@@ -1,7 +1,7 @@
 """Named entities: which words are a person, a place, an organisation … scored by strict entity F1.
 
-Source: strict matching (span and type) over IOB2 tags as in the CoNLL-2003 shared task (Tjong Kim Sang & De Meulder 2003,
-arXiv:cs/0306050); equal to ``seqeval``'s strict mode, except that a stray I- tag of a prediction opens an entity.
+Source: strict matching (span and type) over IOB2 tags as in the CoNLL-2003 shared task (Tjong Kim Sang & De Meulder
+2003, arXiv:cs/0306050); equal to ``seqeval``'s strict mode, except that a stray I- tag of a prediction opens an entity.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.loading import Encoder
 from unfreeze.errors import DataError, Problem
 from unfreeze.tasks._base import Columns, Encoded, Feature, Prediction, Reading, ratio, softmax, task
-from unfreeze.tasks._entity_tables import holds_entities, read_entities
+from unfreeze.tasks._entity_tables import entity_columns, holds_entities, read_entities
 from unfreeze.tasks._floors import token_linear
 from unfreeze.tasks._windows import encode_words
 
@@ -48,6 +48,11 @@ class NamedEntities:
     def recognises(cls, table: Table, columns: Columns) -> bool:
         """Whether there are words with tags, or a text with character spans."""
         return holds_entities(table, columns)
+
+    @classmethod
+    def label_candidates(cls, table: Table) -> tuple[str, ...]:
+        """Columns with a usual name: of tags where there are words, and of character spans."""
+        return entity_columns(table)
 
     @classmethod
     def read(cls, tables: Sequence[Table], columns: Columns, *, labelled: bool = True) -> Reading:
@@ -84,7 +89,7 @@ class NamedEntities:
 
     def encode(self, examples: Sequence[Example], encoder: Encoder) -> Encoded:
         """Features of at most the encoder's window; a longer sentence becomes several, and no word is lost."""
-        return encode_words(examples, encoder, {tag: i for i, tag in enumerate(self.labels)})
+        return encode_words(examples, encoder, number={tag: i for i, tag in enumerate(self.labels)})
 
     def decode(
         self, examples: Sequence[Example], features: Sequence[Feature], *, logits: Sequence[np.ndarray]

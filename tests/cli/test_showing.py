@@ -1,0 +1,241 @@
+"""What the command line shows: tables that fit, help that teaches, progress that ends."""
+
+import io
+import json
+import signal
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from commands import say
+from unfreeze import STRATEGIES
+from unfreeze.cli.live import Live
+from unfreeze.cli.showing import counted, plan_table, rendered, results, runs_of, unseen
+
+COMMANDS = sys.modules["unfreeze.cli.main"]  # by its name: the package has a function called main, too
+
+
+def plan(**changed):
+    numbers = {"trial_seconds": 2.0, "price_seconds": 9.0, "tuning_trials": 4}
+    arms = [
+        {"name": "head-only", "kept": True, "reason": ""},
+        {"name": "full", "kept": False, "reason": "does not fit"},
+    ]
+    arms = [arm | numbers for arm in arms]
+    return {"arms": arms, "seeds": 1, "folds": 5, "total_seconds": 120.0} | changed
+
+
+def test_without_a_verb_the_help_is_shown():
+    said = say()
+    assert said.code == 0
+    assert "unfreeze demo" in said.out
+    assert "130 interrupted" in said.out
+
+
+@pytest.mark.parametrize("verb", ["compare", "fit"])
+def test_help_names_every_strategy_and_says_what_it_does(verb):
+    text = say(verb, "--help").out
+    for name, cls in STRATEGIES.items():
+        summary = sys.modules[cls.__module__].__doc__.strip().partition("\n")[0]
+        assert f"  {name:<10} {summary}" in text
+
+
+@pytest.mark.parametrize("verb", ["compare", "fit", "predict", "demo"])
+def test_help_says_something_of_every_option(verb):
+    text = say(verb, "--help").out
+    options = text.partition("options:")[2]
+    for line in options.splitlines():
+        if line.startswith("  --"):
+            assert len(line.split(None, 2)) == 3 or line.rstrip().endswith("bf16"), line
+
+
+def test_the_version_is_said():
+    assert say("--version").out.startswith("unfreeze 0.")
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ({"seeds": 1, "folds": 1}, "1 seed"),
+        ({"seeds": 3, "folds": 1}, "3 seeds"),
+        ({"seeds": 1, "folds": 5}, "1 seed on each of 5 folds"),
+        ({"seeds": 2, "folds": 2}, "2 seeds on each of 2 folds"),
+    ],
+)
+def test_runs_are_counted_in_words(shape, words):
+    assert runs_of(shape) == words
+
+
+def test_one_has_no_plural():
+    assert (counted(1, "trial"), counted(0, "trial")) == ("1 trial", "0 trials")
+
+
+def test_tables_are_never_wider_than_asked_and_lose_no_text():
+    stage = {"start": 0.0, "learns": "embeddings, layers 0–11, top, head", "trainable_parameters": 22_700_000.0}
+    stage |= {"share": 1.0, "learning_rates": [2e-5, 1e-4]}
+    arms = [arm | {"stages": [stage]} for arm in plan()["arms"]]
+    text = plan_table(plan(arms=arms))
+    assert "22.7 M" in text
+    assert "2e-05, 0.0001" in text
+    assert "dropped: full does not fit" in text
+    from rich.text import Text
+
+    lines = rendered(Text("word " * 60), 40).splitlines()
+    assert max(map(len, lines)) <= 40
+    assert " ".join(" ".join(lines).split()) == ("word " * 60).strip()
+
+
+def arm(name, **changed):
+    usual = {"number": None, "floor": False, "score": 0.8, "interval": [0.7, 0.9], "test": None, "train_seconds": 0.2}
+    usual |= {"trainable_parameters": 770.0, "state": "done", "reason": "", "starved": None, "runs": 2}
+    return {"name": name} | usual | {"collapsed_runs": 0, "diverged_runs": 0} | changed
+
+
+def test_the_table_of_results_puts_the_best_first_and_the_floors_last():
+    arms = [
+        arm("majority class", floor=True, score=0.95),
+        arm("full", score=0.6, number=3, collapsed_runs=2, starved="too few steps"),
+        arm("head-only", test={"mean": 0.75}),
+        arm("gradual", state="failed", score=None, interval=None, reason="it diverged", train_seconds=None),
+    ]
+    text = results({"arms": arms, "metric": "accuracy", "handed_over": {"name": "head-only"}})
+    order = [text.index(name) for name in ("head-only", "3 full", "gradual", "majority class")]
+    assert order == sorted(order)
+    for words in ("handed over", "starved", "2 of 2 say the", "failed: it", "75.0", "70.0–90.0", "< 1 s", "floor"):
+        assert words in text
+    assert "test scores were not used for the choice" in text
+
+
+def test_on_a_narrow_terminal_names_and_intervals_stay_whole(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    arms = [arm("TF-IDF + linear", interval=[0.5, 1.0]), arm("last-k:k=2", starved="too few steps")]
+    text = results({"arms": arms, "metric": "strict entity F1", "handed_over": {"name": "last-k:k=2"}})
+    table = text.partition("\n*")[0]
+    assert max(map(len, table.splitlines())) <= 80
+    for words in ("TF-IDF + linear", "50.0–100.0", "last-k:k=2", "starved", "validation"):
+        assert words in table
+
+
+def test_unseen_sentences_are_shown_with_what_was_found():
+    text = unseen({"a": "pos", "b": [{"text": "Oslo", "label": "LOC"}], "c": []})
+    assert "→ pos" in text
+    assert "→ Oslo (LOC)" in text
+    assert "→ nothing" in text
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def watched(live):
+    live.planned(plan())
+    live.began("head-only", "settings 1 of 4")
+    live.progressed("head-only", 0.5)
+    live.scored("head-only", 0.8)
+    for _ in range(9):
+        live.ended("head-only", {"seconds": 1.0})
+    live.began("unknown", "")
+    live.ended("unknown", {"seconds": 1.0})
+
+
+def test_where_there_is_no_terminal_each_arm_gets_one_line(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with Live() as live:
+        watched(live)
+    assert stream.getvalue().splitlines() == [
+        "plan: 1 way, each with 1 seed on each of 5 folds; at most 2 min",
+        "left out, because the budget is short: full",
+        "head-only: 9 trials done, best score so far 80.0",
+    ]
+
+
+def test_a_terminal_gets_a_live_table_that_fits(monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    with Live() as live:
+        watched(live)
+        drawn = live._drawing()
+        live.said("a sentence above the table")
+    shown = stream.getvalue()
+    assert "a sentence above the table" in shown
+    assert "\x1b[38;5" not in shown  # NO_COLOR
+    assert shown.endswith("\x1b[2K")  # the table is taken away
+    lines = rendered(drawn, 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("head-only" in line and "done" in line and "80.0" in line for line in lines)
+    assert "about 0 s left" in lines[-1]
+
+
+def test_quiet_shows_nothing(monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with Live(quiet=True) as live:
+        watched(live)
+        live.stop_soon()
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_interruption_asks_for_an_end_and_the_second_ends_at_once(number):
+    before = signal.getsignal(number)
+    with COMMANDS._live(SimpleNamespace(quiet=True, json=False)) as live:
+        assert not live.stop()
+        signal.raise_signal(number)
+        assert live.stop()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_ends_with_130_and_says_how_to_go_on(monkeypatch):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(COMMANDS, "compare", interrupted)
+    said = say("compare", "a.csv")
+    assert said.code == 130
+    assert "the same command goes on" in said.err
+
+
+def test_a_reader_that_closes_the_pipe_is_no_error(monkeypatch):
+    def closed(**_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(COMMANDS, "compare", closed)
+    assert say("compare", "a.csv").code == 0
+
+
+def test_strategies_keep_their_settings_when_they_are_split_at_commas():
+    assert COMMANDS._joined(["full", "last-k:k=2", "deep=1", "gradual"]) == ["full", "last-k:k=2,deep=1", "gradual"]
+
+
+def test_settings_are_numbers_whole_where_they_can_be():
+    found = COMMANDS._settings(["num-train-epochs=1e1", "learning_rate=3e-5", "warmup_steps=0.5"])
+    assert found == {"num_train_epochs": 10, "learning_rate": 3e-5, "warmup_steps": 0.5}
+    assert isinstance(found["num_train_epochs"], int)
+
+
+def test_an_output_of_another_encoding_becomes_utf8(monkeypatch):
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", stream)
+    COMMANDS._speak_utf8()
+    stream.write("→ Łódź\n")
+    stream.flush()
+    assert raw.getvalue().decode("utf-8") == "→ Łódź\n"
+
+
+def test_demo_prints_one_json_document(monkeypatch, tmp_path):
+    (tmp_path / "recommendation.json").write_text('{"recommendation": {"verdict": "tie"}}', encoding="utf-8")
+    comparison = SimpleNamespace(folder=tmp_path, record={})
+    monkeypatch.setattr("unfreeze.demo.run_demo", lambda demo, **_: (comparison, {"a text": "pos"}))
+    said = say("demo", "--json")
+    whole = json.loads(said.out)
+    assert list(whole) == ["entities", "sentiment"]
+    assert whole["sentiment"] == {"recommendation": {"verdict": "tie"}, "unseen": {"a text": "pos"}}
