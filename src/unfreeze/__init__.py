@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from unfreeze.errors import UnfreezeError
 
-# The function takes the place of the package ``unfreeze.compare``, which front.py has loaded by then: a package takes the
-# name in its parent only when it is first imported.
+# The function takes the place of the package ``unfreeze.compare``, which front.py has loaded by then: a package takes
+# the name in its parent only when it is first imported.
 from unfreeze.front import Comparison, compare, fit, load_comparison
 from unfreeze.plan import Plan
 from unfreeze.strategies import STRATEGIES

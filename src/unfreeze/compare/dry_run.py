@@ -19,8 +19,8 @@ def stages_of(arm: Arm, material: Material) -> list[dict[str, Any]]:
         material: its encoder and task.
 
     Returns:
-        For each stage: where it starts (a fraction of training), what learns, how many parameters and what share of all,
-        and the learning rates that would be tried.
+        For each stage: where it starts (a fraction of training), what learns, how many parameters and what share of
+        all, and the learning rates that would be tried.
     """
     task, head = material.task, arm.heads[0]
     model = build_model(

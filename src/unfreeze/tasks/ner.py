@@ -1,7 +1,8 @@
 """Named entities: which words are a person, a place, an organisation … scored by strict entity F1.
 
 Source: strict matching (span and type) over IOB2 tags as in the CoNLL-2003 shared task (Tjong Kim Sang & De Meulder
-2003, arXiv:cs/0306050); equal to ``seqeval``'s strict mode, except that a stray I- tag of a prediction opens an entity.
+2003, arXiv:cs/0306050); equal to ``seqeval``'s strict mode; predictions are valid IOB2,
+so they have no stray I- tag.
 """
 
 from collections import Counter
@@ -20,6 +21,7 @@ from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.loading import Encoder
 from unfreeze.errors import DataError, Problem
 from unfreeze.tasks._base import Columns, Encoded, Feature, Prediction, Reading, ratio, softmax, task
+from unfreeze.tasks._decoding import most_probable_tags
 from unfreeze.tasks._entity_tables import entity_columns, holds_entities, read_entities
 from unfreeze.tasks._floors import token_linear
 from unfreeze.tasks._windows import encode_words
@@ -94,18 +96,24 @@ class NamedEntities:
     def decode(
         self, examples: Sequence[Example], features: Sequence[Feature], *, logits: Sequence[np.ndarray]
     ) -> list[Prediction]:
-        """The most probable tag of each word, made valid IOB2; "O" for words that gave no token."""
-        tags = [["O"] * len(example.words) for example in examples]
-        sure: list[list[float]] = [[] for _ in examples]
+        """The most probable valid IOB2 tags of all words together.
+
+        A word that gave no token is "O", unless the words beside it say that an entity goes on through it.
+        """
+        unheard = np.array([0.5, *[0.5 / (len(self.labels) - 1)] * (len(self.labels) - 1)])
+        said = [np.tile(unheard, (len(example.words), 1)) for example in examples]
         for feature, values in zip(features, logits, strict=True):
             places = [(place, word) for place, word in enumerate(feature.words) if word >= 0]
-            if not places:
-                continue
-            probabilities = softmax(values[[place for place, _ in places]].astype(np.float64))
-            for (_, word), row in zip(places, probabilities, strict=True):
-                tags[feature.example][word] = self.labels[int(row.argmax())]
-                sure[feature.example].append(float(row.max()))
-        return [Prediction(repair_iob2(t), float(np.mean(s)) if s else 1.0) for t, s in zip(tags, sure, strict=True)]
+            if places:
+                found = softmax(values[[place for place, _ in places]].astype(np.float64))
+                said[feature.example][[word for _, word in places]] = found
+        return [self._decoded(rows) for rows in said]
+
+    def _decoded(self, probabilities: np.ndarray) -> Prediction:
+        """One sentence's tags, and their mean probability."""
+        path = most_probable_tags(probabilities, self.labels)
+        sure = float(probabilities[np.arange(len(path)), path].mean()) if path else 1.0
+        return Prediction(tuple(self.labels[number] for number in path), sure)
 
     def counts(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> np.ndarray:
         """True positives, predicted, gold entities; then the same for each type."""
