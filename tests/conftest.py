@@ -2,6 +2,7 @@
 
 import os
 
+os.environ["COLUMNS"] = "110"  # tables are as wide as the terminal, which under pytest-xdist is another one
 os.environ.update(
     OMP_NUM_THREADS="1",
     OMP_WAIT_POLICY="PASSIVE",  # spinning threads cost more than the small operations they wait for

@@ -65,7 +65,8 @@ class Comparison:
         if self.record["handed_over"] is None:
             raise SettingsError("this comparison handed no model over: " + self.verdict)
         runtime = self.record["runtime"]
-        return load_model(self.folder / "model", threads=runtime["threads"])
+        precision = "fp32" if runtime["precision"] == "fp32" else "auto"
+        return load_model(self.folder / "model", threads=runtime["threads"], precision=precision)
 
     def _repr_html_(self) -> str:
         return self.table._repr_html_()
