@@ -98,7 +98,9 @@ def run_demo(
     with resources.as_file(resources.files("unfreeze.data") / "demo" / "messages.jsonl") as corpus:
         size = _affordable(demo, corpus, Path(output_dir), budget=budget, threads=threads)
         if watcher is not None and not size["tuning"]:
-            watcher.said("this machine is slow: one setting each, no search, so that it ends in time")
+            out = [name for name in demo.numbers if name not in size["strategies"]]
+            named = f"; left out: {', '.join(out)}" if out else ""
+            watcher.said(f"this machine is slow: one setting each, no search, so that it ends in time{named}")
         comparison = compare(
             corpus,
             task=demo.task,
