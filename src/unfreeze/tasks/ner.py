@@ -1,8 +1,8 @@
 """Named entities: which words are a person, a place, an organisation … scored by strict entity F1.
 
 Source: strict matching (span and type) over IOB2 tags as in the CoNLL-2003 shared task (Tjong Kim Sang & De Meulder
-2003, arXiv:cs/0306050); equal to ``seqeval``'s strict mode; predictions are valid IOB2,
-so they have no stray I- tag.
+2003, arXiv:cs/0306050); equal to ``seqeval``'s strict mode. Predictions are the most
+probable valid IOB2 tags of a sentence, so they have no stray I- tag.
 """
 
 from collections import Counter
