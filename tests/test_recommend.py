@@ -3,14 +3,17 @@
 import dataclasses
 import json
 import random as shuffler
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unfreeze.compare.statistics import RunScores
-from unfreeze.recommend import Arm, as_dict, recommend
+from unfreeze.compare import numerals
+from unfreeze.compare.statistics import Interval, RunScores, examples_needed, paired_difference
+from unfreeze.recommend import Arm, Comparison, Recommendation, as_dict, recommend
+from unfreeze.recommend.wording import sentences
 
 
 def accuracy(sums):
@@ -40,7 +43,7 @@ def test_an_arm_far_above_every_other_is_better_and_is_handed_over():
     made = judge(arm("last-k", 0.80), arm("full", 0.90, seconds=99), arm("head", 0.7))
     assert (made.verdict, made.best, made.chosen) == ("better", "full", "full")
     assert [pair.rival for pair in made.rivals] == ["last-k", "head"]
-    assert made.sentences[0].startswith("full beats last-k by 10.0 points of accuracy (97.5 % interval 8.")
+    assert made.sentences[0].startswith("full beats last-k by 10.0 points of accuracy (97.5\u00a0% interval 8.")
     assert "and 1 other arm more clearly" in made.sentences[0]
     assert made.cheapest is None
 
@@ -59,7 +62,9 @@ def test_absence_of_evidence_is_no_tie():
     assert made.cheapest.name == "head"
     assert made.cheapest.risk == made.rivals[0].interval.high > 0.01
     assert made.examples_needed > 100
-    assert made.sentences[0].startswith("Not settled: full leads head by 1.0 points of accuracy (95 % interval ")
+    assert made.sentences[0].startswith(
+        "Not settled: full leads head by 1.0 points of accuracy (95\u00a0% interval 0.0 to "
+    )
     assert f"About {made.examples_needed:,} scored examples would settle it" in " ".join(made.sentences)
 
 
@@ -94,7 +99,9 @@ def test_a_starved_rival_cannot_lose_and_does_not_hold_up_the_verdict_over_the_o
     assert "lora was starved and cannot lose a verdict: its best rate is the highest tried." in made.sentences
     alone = judge(arm("full", 0.9), starved)
     assert alone.verdict == "not settled"
-    assert "lora is starved" in alone.sentences[0]
+    assert alone.sentences[0].endswith("; lora is starved.")
+    several = judge(arm("full", 0.9, seeds=1), starved, arm("ia3", 0.4, starved="x"), arm("head", 0.7, seeds=1))
+    assert several.sentences[0].endswith("; ia3 and lora are starved; one run cannot show training noise.")
 
 
 def test_a_starved_best_can_win_but_does_not_lose_a_tie_to_a_cheaper_arm():
@@ -102,7 +109,8 @@ def test_a_starved_best_can_win_but_does_not_lose_a_tie_to_a_cheaper_arm():
     assert judge(best, arm("head", 0.7)).verdict == "better"
     made = judge(best, arm("head", 0.899, seconds=1))
     assert (made.verdict, made.chosen) == ("not settled", "full")
-    assert "full is starved: too few steps" in made.sentences[0]
+    assert made.sentences[0].endswith("; full is starved.")
+    assert "full was starved and cannot lose a verdict: too few steps." in made.sentences
 
 
 def test_a_floor_is_never_handed_over_and_is_named_first_when_it_is_not_shown_to_be_worse():
@@ -111,17 +119,71 @@ def test_a_floor_is_never_handed_over_and_is_named_first_when_it_is_not_shown_to
     assert (made.best, made.chosen, made.verdict) == ("full", "full", "better")
     assert made.floors_not_worse == ("tfidf-linear",)
     assert made.sentences[0].startswith("full is not shown to beat this floor")
-    assert "tfidf-linear by -0.5 points" in made.sentences[0]
+    low, high = (numerals.points(-end) for end in (made.floors[0].interval.high, made.floors[0].interval.low))
+    assert low.startswith("0.") or low.startswith("−0.")
+    assert f"it trails tfidf-linear by 0.5 points (97.5\u00a0% interval {low} to {high})." in made.sentences[0]
     assert judge(arm("full", 0.9), arm("majority", 0.5, seeds=1, floor=True)).floors_not_worse == ()
+
+
+def said_of_floors(*differences):
+    """The sentence about floors that lie this far below the best, give or take ten points."""
+    pairs = tuple(
+        Comparison(f"floor {n}", d, Interval(d - 0.1, d + 0.1, 0.95, ""), 0.5, "not settled", None, "")
+        for n, d in enumerate(differences)
+    )
+    names = tuple(pair.rival for pair in pairs)
+    return sentences(Recommendation("only one arm", "accuracy", 0.01, "full", "full", (), (), pairs, names))[0]
+
+
+def test_a_floor_above_below_or_level_is_said_to_be_so_with_its_interval_turned_likewise():
+    assert "it trails floor 0 by 27.6 points (95\u00a0% interval 17.6 to 37.6)." in said_of_floors(-0.276)
+    assert "it leads floor 0 by 2.0 points (95\u00a0% interval −8.0 to 12.0)." in said_of_floors(0.02)
+    assert "it scores the same as floor 0 (95\u00a0% interval −10.0 to 10.0)." in said_of_floors(-0.0001)
+    several = said_of_floors(-0.02, 0.0, 0.03)
+    assert "not shown to beat these floors" in several
+    assert "it trails floor 0 by 2.0 points (" in several
+    assert ", scores the same as floor 1 (" in several
+    assert " and leads floor 2 by 3.0 points (" in several
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=4), st.integers(1, 3))
+def test_no_sentence_leads_by_less_than_nothing_or_breaks_before_a_percent_sign(found, seeds):
+    made = judge(*(arm(str(i), share, examples=50, seeds=seeds, floor=i % 2 == 1) for i, share in enumerate(found)))
+    text = " ".join(made.sentences)
+    assert "by −" not in text
+    assert " %" not in text
+    assert not re.search(r"-\d", text)
+
+
+def folded(*folds):
+    """Two folds of twenty examples, right in all or in none of each."""
+    counts = np.stack([np.repeat(np.array(folds, dtype=float), 20), np.ones(40)], axis=1)[None]
+    return RunScores(np.array([folds], dtype=float), counts, 0.25)
+
+
+def test_an_interval_of_two_folds_that_disagree_ends_at_a_hundred_points_and_what_is_needed_knows_it_does_not():
+    best, rival = folded(1, 0), folded(0, 0.9)
+    made = recommend([Arm("a", best), Arm("b", rival)], accuracy, metric="accuracy")
+    (pair,) = made.rivals
+    whole = paired_difference(best, rival, score=accuracy)
+    assert whole.interval.low < -1
+    assert whole.interval.high > 1
+    assert pair.examples_needed == examples_needed(whole, 0.01, n=40)
+    assert (pair.interval.low, pair.interval.high) == (-1.0, 1.0)
+    assert "interval −100.0 to 100.0" in made.sentences[0]
+    assert made.cheapest is None or made.cheapest.risk <= 1
 
 
 def test_floors_alone_give_no_arm_and_one_arm_gives_no_comparison():
     made = judge(arm("majority", 0.5, floor=True))
     assert (made.verdict, made.best, made.chosen) == ("no arm", None, None)
-    assert made.sentences[0].startswith("No arm finished")
+    assert made.sentences[0].startswith("Only floors were compared. They show what others must beat and are never")
+    failed = judge(arm("majority", 0.5, floor=True), Arm("full", None, state="failed", reason="it diverged"))
+    assert failed.sentences[0].startswith("No arm finished that could be handed over")
     alone = judge(arm("full", 0.9), arm("majority", 0.5, seeds=1, floor=True))
     assert (alone.verdict, alone.chosen) == ("only one arm", "full")
     assert alone.sentences[0].startswith("Only one arm finished, full")
+    assert "full was starved: too few steps." in judge(arm("full", 0.9, starved="too few steps")).sentences
     assert judge().verdict == "no arm"
 
 
@@ -162,7 +224,7 @@ def test_arms_without_a_finished_run_in_common_are_not_judged():
     arms = [Arm(name, RunScores(c[:, :1, 0], c, 0.25)) for name, c in zip("ab", counts, strict=True)]
     made = judge(*arms)
     assert made.verdict == "not settled"
-    assert "no finished run in common" in made.sentences[0]
+    assert made.sentences[0] == "Not settled: a cannot be set beside b; a and b have no finished run in common."
 
 
 def test_equal_scores_are_ranked_by_cost_then_name():

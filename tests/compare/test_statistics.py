@@ -112,6 +112,15 @@ def test_95_percent_intervals_of_entity_f1_cover_93_to_97_percent_at_200_sentenc
     assert 0.93 <= np.mean(held) <= 0.97
 
 
+@pytest.mark.parametrize(
+    ("ends", "clipped"),
+    [((-1.4, 1.6), (-1, 1)), ((-0.2, 1.6), (-0.2, 1)), ((0.1, 0.2), (0.1, 0.2)), ((1.1, 1.2), (1, 1))],
+)
+def test_a_clipped_interval_ends_where_differences_end(ends, clipped):
+    made = Interval(*ends, 0.95, "why").clipped(-1, 1)
+    assert (made.low, made.high, made.level, made.basis) == (*clipped, 0.95, "why")
+
+
 # --- two arms ---
 
 

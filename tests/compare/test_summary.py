@@ -73,6 +73,11 @@ def test_a_row_says_scores_costs_and_what_was_tried() -> None:
     assert json.dumps(row, allow_nan=False)
 
 
+def test_a_trial_that_was_gone_on_with_costs_what_all_its_commands_took() -> None:
+    outcome = an_outcome([[1, 1]] * 2, (1.0, 99.0))  # the second trained for 99 s, 10 s of them in the last command
+    assert arm_row(outcome, TASK, steps_per_epoch=100)["total_seconds"] == 10.0 + 99.0 + 10.0
+
+
 def test_one_slow_run_does_not_make_an_arm_dear() -> None:
     outcome = an_outcome([[1, 1]] * 3, (1.0, 9.0, 1.2))
     assert arm_row(outcome, TASK, steps_per_epoch=100)["train_seconds"] == 1.2

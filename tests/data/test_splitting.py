@@ -94,7 +94,7 @@ def test_few_rows_become_folds_and_many_one_validation_split(n, folds, validatio
     assert len(splits.folds) == folds
     assert len(splits.test) == pytest.approx(0.2 * n, abs=4)
     assert len(splits.folds[0].validation) == pytest.approx(validation * len(splits.not_test), abs=4)
-    assert ("5 stratified folds" if folds == 5 else f"{validation:.0%}".replace("%", " %")) in splits.origin
+    assert ("5 stratified folds" if folds == 5 else f"{validation:.0%}".replace("%", "\u00a0%")) in splits.origin
 
 
 def test_the_seed_changes_the_splits_and_nothing_else_does():
@@ -159,7 +159,12 @@ def test_train_rows_of_a_group_in_test_are_left_out():
 REFUSED = {
     "few rows": ({"n": 9}, "9 rows"),
     "a small class": ({"n": 40, "classes": 9}, "'c4' has 4 rows; 5 are needed"),
-    "a class of one text": ({"n": 12, "keys": ["same", "b"] * 6}, "'c0' has 6 rows, of which 1 differ"),
+    "a class of one text": (
+        {"n": 12, "keys": ["same", "b"] * 6},
+        "'c0' has 6 rows, but without equal texts and groups only 1; 5 are",
+    ),
+    "a class of one row": ({"n": 11, "classes": 6}, "'c5' has 1 row; 5 are needed"),
+    "one row": ({"n": 1}, "1 row; at least 10"),
     "a small class in train": ({"n": 20, "given": ["train"] * 8 + ["test"] * 12}, "'c1' has 4 rows"),
     "too few groups": (
         {"n": 20, "classes": 1, "groups": [f"g{i // 4}" for i in range(20)]},
@@ -169,14 +174,17 @@ REFUSED = {
         {"n": 20, "given": ["dev", "test"] * 10},
         r"no row is in the train split \(10 test, 10 validation",
     ),
-    "rows without a split": ({"n": 20, "given": ["train", None] * 10}, "10 of 20 rows name no split"),
+    "rows without a split": (
+        {"n": 20, "given": ["train", None] * 10},
+        "rows without a split: 10 of 20; the others name one",
+    ),
     "train equal to test": (
         {"n": 20, "keys": ["a", "a"] * 10, "given": ["train", "test"] * 10},
-        "all 10 train rows also lie",
+        r"every train row \(10\) is also in another split",
     ),
     "validation equal to test": (
         {"n": 21, "keys": ["a", "b", "b"] * 7, "given": ["train", "dev", "test"] * 7},
-        "all 7 validation rows also lie",
+        r"every validation row \(7\) is also in another split",
     ),
 }
 
@@ -185,6 +193,27 @@ REFUSED = {
 def test_what_cannot_be_split_is_refused_with_counts(arguments, says):
     with pytest.raises(DataError, match=says):
         split(**arguments)
+
+
+def test_a_class_that_lost_its_rows_to_test_is_refused_with_how_many_it_lost():
+    keys = [f"text {i}" for i in range(40)]
+    keys[1:18:2] = keys[21:38:2]  # nine of the ten rows of c1 in train have the text of one in test
+    with pytest.raises(DataError) as refused:
+        split(40, given=["train"] * 20 + ["test"] * 20, keys=keys)
+    assert [problem.what for problem in refused.value.problems] == [
+        "class 'c1' has 1 row left (9 rows left out: the text or group is also in validation or test); 5 are needed"
+    ]
+
+
+def test_a_single_row_is_told_in_the_singular():
+    keys = [f"text {i}" for i in range(40)]
+    keys[0] = keys[30]
+    splits = split(40, given=["train"] * 39 + ["test"], keys=[*keys[:39], keys[0]])
+    assert splits.left_out == (0, 30)
+    one = split(21, given=["train"] * 10 + ["dev"] * 10 + ["test"], keys=[*keys[1:11], *keys[11:21], keys[1]])
+    assert (
+        one.origin == "As given: 9 train, 10 validation, 1 test row; 1 row left out, being also in validation or test."
+    )
 
 
 def test_a_class_that_lies_mostly_in_one_group_is_still_in_every_train_part():

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unfreeze.report.card import render_card
+from unfreeze.report.formats import tidy
 
 sys.path.insert(0, str(Path(__file__).parent))
 import sample
@@ -64,7 +65,8 @@ def test_no_text_of_the_user_changes_the_head_or_becomes_html_or_a_link(payload)
     made = sample.poisoned(payload)
     made["task"] = "classification"
     head, body = head_and_body(render_card(made))
-    assert set(head) == {"library_name", "pipeline_tag", "tags", "metrics"}
+    assert set(head) == {"library_name", "pipeline_tag", "tags", "base_model", "metrics"}
+    assert head["base_model"] == tidy("sentence-transformers/all-MiniLM-L6-v2" + payload)
     assert len(head["tags"]) == 3
     assert Elements(body).found == []
     assert not re.search(r"(?<!\\)\]\(", body)
@@ -81,6 +83,13 @@ def test_any_name_stays_a_name(text):
     assert len(head["tags"]) == 3
     assert Elements(body).found == []
     card.encode("utf-8")
+
+
+def test_the_base_model_is_named_where_the_hub_has_it_and_no_local_folder_is():
+    made = sample.better()
+    assert head_and_body(render_card(made))[0]["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
+    for encoder in (made["encoder"] | {"hub_id": None}, {k: v for k, v in made["encoder"].items() if k != "hub_id"}):
+        assert "base_model" not in head_and_body(render_card(made | {"encoder": encoder}))[0]
 
 
 def test_the_card_says_how_to_load_and_what_it_needs():

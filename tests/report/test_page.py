@@ -148,6 +148,32 @@ def test_floors_stand_in_a_group_of_their_own_below_the_arms():
     assert "is not shown to beat this floor" in page
 
 
+def test_a_floor_that_lies_ahead_is_said_to_with_its_interval_turned():
+    made = sample.floor_wins()
+    pair = next(p for p in made["recommendation"]["floors"] if p["rival"] == "TF-IDF + linear")
+    pair |= {"difference": -0.276, "interval": pair["interval"] | {"low": -0.301, "high": -0.25}}
+    page = render_page(made)
+    assert '27.6 ahead<span class="under">25.0 to 30.1</span>' in page
+    assert page.count(" ahead<") == 1
+
+
+def test_it_says_what_it_took_in_how_many_goes_and_why_nothing_is_handed_over():
+    made = sample.better()
+    assert "Planned: at most 13 min. Took: 13 min.<" in render_page(made)
+    assert "Took: 13 min.<" in render_page(made | {"goes": 1})
+    assert "Took: 13 min in 3 goes.<" in render_page(made | {"goes": 3})
+    nothing = sample.nothing_handed_over()
+    assert "Nothing: floors are never handed over, and no other arm finished.<" in render_page(nothing)
+    diverged = nothing | {"not_handed_over": "full, trained on all rows that are not test: the loss became nan"}
+    assert "Nothing: full, trained on all rows that are not test: the loss became nan.<" in render_page(diverged)
+
+
+def test_no_line_breaks_between_a_number_and_its_percent_sign():
+    shown = "\n".join(Seen(render_page(sample.floor_wins() | {"data": sample.data(1, "ab") | {"splits": ""}})).text)
+    assert "95\u00a0% interval" in shown
+    assert not re.search(r"\d[ \n]%", shown)
+
+
 def test_what_was_lost_is_listed_with_line_numbers():
     page = render_page(sample.better())
     assert "2 of 1,000 texts cut at 512 tokens" in page
@@ -176,6 +202,22 @@ def test_the_next_command_is_this_one_with_another_encoder(command, expected):
     made = sample.better() | {"command": command}
     expected = expected.replace(" N ", " google-bert/bert-base-uncased ").replace(" O", " unfreeze-other-encoder")
     assert view(made)["next_command"] == expected
+
+
+def test_tries_that_differ_in_their_epochs_alone_can_be_told_apart():
+    made = sample.better()
+    made["arms"][0]["tuning"] = [made["arms"][0]["tuning"][0] | {"num_train_epochs": n} for n in (8, 3)]
+    page = render_page(made)
+    assert re.findall(r'<td class="number">1</td><td class="number">(\d)</td>', page)[:2] == ["8", "3"]
+
+
+def test_the_sentence_on_the_splits_stands_once():
+    page = render_page(sample.better())
+    assert page.count("Made here (seed 0)") == 1
+    assert "What was recognised" in page
+    made = sample.better()
+    made["data"]["says"] = made["data"]["says"][1:]
+    assert "What was recognised" not in render_page(made)
 
 
 def test_unequal_numbers_of_learning_rates_are_said_aloud():

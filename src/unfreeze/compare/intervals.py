@@ -5,7 +5,8 @@ A resample is therefore a weight for each example times the counts, and no predi
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +33,10 @@ class Interval:
     high: float
     level: float
     basis: str
+
+    def clipped(self, least: float, most: float) -> Self:
+        """The same interval without what no score or difference can be: few runs make t intervals wider than that."""
+        return replace(self, low=min(max(self.low, least), most), high=max(min(self.high, most), least))
 
 
 def check_level(level: float) -> None:

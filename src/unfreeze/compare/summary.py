@@ -54,6 +54,11 @@ def seconds_of_a_run(records: Sequence[Mapping[str, Any]]) -> float:
     return float(np.median([record["train_seconds"] for record in records]))
 
 
+def _seconds_of(record: Mapping[str, Any]) -> float:
+    """All seconds of a trial: its own count is of the last command alone, but that of its training of all of them."""
+    return max(record["seconds"], record["train_seconds"])
+
+
 def _search(outcome: ArmOutcome) -> dict[str, Any]:
     """What an arm tried to find its settings, and what all of its trials took."""
     return {
@@ -67,7 +72,7 @@ def _search(outcome: ArmOutcome) -> dict[str, Any]:
             }
             for trial, score in outcome.tuning.items()
         ],
-        "total_seconds": float(sum(record["seconds"] for record in outcome.tried.values())),
+        "total_seconds": float(sum(_seconds_of(record) for record in outcome.tried.values())),
         "diverged_runs": sum(record["state"] == "diverged" for record in outcome.tried.values()),
     }
 

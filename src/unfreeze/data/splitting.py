@@ -97,7 +97,7 @@ def make_splits(
     """
     rows = Rows(keys, strata, groups)
     if len(keys) < LEAST_ROWS:
-        what = f"{len(keys)} rows; at least {LEAST_ROWS} are needed to train and to compare"
+        what = f"{_rows(len(keys))}; at least {LEAST_ROWS} are needed to train and to compare"
         raise DataError(Problem(file, None, what), "Label more texts.")
     named = _named(given, file)
     names = ("train", "validation", "test")
@@ -115,7 +115,7 @@ def _named(given: Sequence[str | None] | None, file: str) -> list[str]:
         if name and name not in SPLIT_NAMES:
             raise UnknownName("split", name, SPLIT_NAMES)
     if not all(written):
-        what = f"{written.count(''):,} of {len(written):,} rows name no split, the others do"
+        what = f"rows without a split: {written.count(''):,} of {len(written):,}; the others name one"
         raise DataError(Problem(file, None, what), "Give each row train, validation or test, or give none.")
     named = [SPLIT_NAMES[name] for name in written]
     if "train" not in named:
@@ -131,7 +131,7 @@ def _made(rows: Rows, seed: int, file: str) -> Splits:
     rest = sorted(row for part in others for row in part)
     _check_sides(rows, rest, test, file=file, side="test")
     folds, how = _folds(rows, rest, seed=seed, file=file)
-    origin = f"Made here (seed {seed}): 20 % test ({len(test):,} rows); {how}{_kept_together(rows)}."
+    origin = f"Made here (seed {seed}): 20\u00a0% test ({_rows(len(test))}); {how}{_kept_together(rows)}."
     return Splits(folds, tuple(test), origin, ())
 
 
@@ -142,15 +142,15 @@ def _kept(rows: Rows, parts: dict[str, list[int]], *, seed: int, file: str) -> S
     left_out = tuple(sorted({*parts["train"], *parts["validation"]} - {*train, *validation}))
     for name, kept in (("train", train), ("validation", validation)):
         if parts[name] and not kept:
-            what = f"all {len(parts[name]):,} {name} rows also lie in another split (equal texts or groups)"
+            what = f"every {name} row ({len(parts[name]):,}) is also in another split (equal texts or groups)"
             raise DataError(Problem(file, None, what), "Bring splits that share no texts and no groups.")
-    lost = f"; {len(left_out):,} rows left out that also lie in validation or test" if left_out else ""
+    lost = f"; {_rows(len(left_out))} left out, being also in validation or test" if left_out else ""
     if validation:
-        shown = f"{len(train):,} train, {len(validation):,} validation, {len(test):,} test rows"
+        shown = f"{len(train):,} train, {len(validation):,} validation, {_rows(len(test), 'test')}"
         return Splits((Fold(tuple(train), tuple(validation)),), tuple(test), f"As given: {shown}{lost}.", left_out)
-    _check_classes(rows, train, file)
+    _check_classes(rows, train, file, left_out)
     folds, how = _folds(rows, train, seed=seed, file=file)
-    return Splits(folds, tuple(test), f"Test as given ({len(test):,} rows); {how} (seed {seed}){lost}.", left_out)
+    return Splits(folds, tuple(test), f"Test as given ({_rows(len(test))}); {how} (seed {seed}){lost}.", left_out)
 
 
 def _folds(rows: Rows, rest: Sequence[int], *, seed: int, file: str) -> tuple[tuple[Fold, ...], str]:
@@ -165,8 +165,8 @@ def _folds(rows: Rows, rest: Sequence[int], *, seed: int, file: str) -> tuple[tu
         _check_sides(rows, train, part, file=file, side="validation")
         folds.append(Fold(tuple(train), tuple(part)))
     if few:
-        return tuple(folds), f"{FOLDS} stratified folds on {len(rest):,} rows (fewer than {FEW_ROWS:,})"
-    size = f"{round(100 / len(parts))} % of {len(rest):,} rows ({len(parts[0]):,})"
+        return tuple(folds), f"{FOLDS} stratified folds on {_rows(len(rest))} (fewer than {FEW_ROWS:,})"
+    size = f"{round(100 / len(parts))}\u00a0% of {_rows(len(rest))} ({len(parts[0]):,})"
     return tuple(folds), f"one stratified validation split, {size}; folds are for fewer than {FEW_ROWS:,}"
 
 
@@ -177,15 +177,26 @@ def _apart(rows: Rows, wanted: Iterable[int], others: Sequence[int]) -> list[int
     return [row for row in wanted if rows.keys[row] not in keys and rows.groups[row] not in groups]
 
 
-def _check_classes(rows: Rows, wanted: Sequence[int], file: str) -> None:
+def _rows(number: int, kind: str = "") -> str:
+    """A number of rows: "1 row", "1,200 train rows"."""
+    return f"{number:,} {kind}{' ' if kind else ''}row{'' if number == 1 else 's'}"
+
+
+def _check_classes(rows: Rows, wanted: Sequence[int], file: str, left_out: Sequence[int] = ()) -> None:
+    """Refuse classes too small to be split, and say why they are: equal texts and groups, rows that were left out."""
     clusters = rows.clusters(wanted)
     counts = Counter(rows.strata[row] for row in wanted)
+    lost = Counter(rows.strata[row] for row in left_out)
     apart = Counter(stratum for cluster in clusters for stratum in {rows.strata[row] for row in cluster})
     problems = []
-    for name, n in sorted(counts.items()):
+    for name in sorted(counts):
         if apart[name] < LEAST_PER_CLASS:
-            alike = f", of which {apart[name]} differ in text and group" if apart[name] < n else ""
-            problems.append(Problem(file, None, f"class {name!r} has {n} rows{alike}; {LEAST_PER_CLASS} are needed"))
+            what = f"class {name!r} has {_rows(counts[name])}"
+            if lost[name]:
+                what += f" left ({_rows(lost[name])} left out: the text or group is also in validation or test)"
+            if apart[name] < counts[name]:
+                what += f", but without equal texts and groups only {apart[name]}"
+            problems.append(Problem(file, None, f"{what}; {LEAST_PER_CLASS} are needed"))
     if problems:
         cure = "Label more texts of it, merge it with another class, drop it, or bring your own splits."
         raise DataError(problems, f"A class with fewer cannot be split into training and validation. {cure}")

@@ -5,7 +5,16 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
-from unfreeze.recommend.verdict import Arm, Cheapest, Comparison, PairVerdict, Recommendation, RestsOn, Verdict
+from unfreeze.recommend.verdict import (
+    NO_COMMON_RUN,
+    Arm,
+    Cheapest,
+    Comparison,
+    PairVerdict,
+    Recommendation,
+    RestsOn,
+    Verdict,
+)
 from unfreeze.recommend.wording import sentences
 
 if TYPE_CHECKING:
@@ -134,8 +143,7 @@ class _Judge:
             runs = runs.repeated(best.seeds)
         if have_common_run(best, runs):
             return paired_difference(best, runs, score=self.score, level=level, seed=self.seed)
-        basis = "no finished run in common"
-        return Difference(0.0, Interval(-1.0, 1.0, level, basis), 1.0, basis, 0, 0, "runs")
+        return Difference(0.0, Interval(-1.0, 1.0, level, NO_COMMON_RUN), 1.0, NO_COMMON_RUN, 0, 0, "runs")
 
     def _comparison(self, other: Arm, difference: "Difference", adjusted: float) -> Comparison:
         from unfreeze.compare.statistics import examples_needed
@@ -143,8 +151,9 @@ class _Judge:
         verdict, note = self._verdict(other, difference)
         needed = None
         if verdict == "not settled" and not note:
-            needed = examples_needed(difference, self.margin, n=difference.examples)
-        return Comparison(other.name, difference.mean, difference.interval, adjusted, verdict, needed, note)
+            needed = examples_needed(difference, self.margin, n=difference.examples)  # by the width before clipping
+        interval = difference.interval.clipped(-1.0, 1.0)
+        return Comparison(other.name, difference.mean, interval, adjusted, verdict, needed, note)
 
     def _verdict(self, other: Arm, difference: "Difference") -> tuple[PairVerdict, str]:
         """The verdict over one other arm; "not settled" where something stands against what the figures say."""

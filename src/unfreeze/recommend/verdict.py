@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 Verdict = Literal["better", "tie", "not settled", "only one arm", "no arm"]
 PairVerdict = Literal["better", "tie", "not settled"]
 
+NO_COMMON_RUN = "no finished run in common"
+"""Basis of the interval between two arms of which nothing can be said: it holds every difference."""
+
 
 @dataclass(frozen=True, slots=True)
 class Arm:
@@ -50,7 +53,7 @@ class Comparison:
     Attributes:
         rival: the other arm's name.
         difference: best minus rival, a fraction.
-        interval: where the difference lies; wide enough to hold together with all the others.
+        interval: where the difference lies, within ±1; wide enough to hold together with all the others.
         p_value: two-sided, Holm-adjusted over these comparisons.
         verdict: "better" (the best is), "tie" or "not settled".
         examples_needed: scored examples that would settle this pair; None where examples would not, or it is settled.

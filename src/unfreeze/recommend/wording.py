@@ -1,6 +1,7 @@
 """A verdict in plain sentences."""
 
-from unfreeze.recommend.verdict import Comparison, Recommendation
+from unfreeze.compare.numerals import counted, percent, points, span
+from unfreeze.recommend.verdict import NO_COMMON_RUN, Comparison, Recommendation
 
 
 def sentences(made: Recommendation) -> tuple[str, ...]:
@@ -13,61 +14,70 @@ def sentences(made: Recommendation) -> tuple[str, ...]:
     return tuple(part for part in parts if part)
 
 
-def _points(value: float) -> str:
-    """A fraction in points, one digit, never -0.0."""
-    return f"{round(100 * value, 1) + 0.0:.1f}"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
 def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _span(pair: Comparison) -> str:
-    interval = pair.interval
-    return f"{100 * interval.level:.3g} % interval {_points(interval.low)} to {_points(interval.high)}"
+def _span(pair: Comparison, *, turned: bool = False) -> str:
+    """The interval of the difference; turned, that of the rival's lead."""
+    low, high = pair.interval.low, pair.interval.high
+    return f"{percent(pair.interval.level)} interval {span((-high, -low) if turned else (low, high))}"
+
+
+def _gap(pair: Comparison, unit: str = "points") -> str:
+    """How the best lies to another arm: "leads head by 1.0 points (…)", never by less than nothing."""
+    if pair.interval.basis == NO_COMMON_RUN:
+        return f"cannot be set beside {pair.rival}"
+    shown = points(abs(pair.difference))
+    if shown == points(0.0):
+        return f"scores the same as {pair.rival} ({_span(pair)})"
+    behind = pair.difference < 0
+    return f"{'trails' if behind else 'leads'} {pair.rival} by {shown} {unit} ({_span(pair, turned=behind)})"
 
 
 def _floors(made: Recommendation) -> str:
     if not made.floors_not_worse:
         return ""
-    gaps = [
-        f"{pair.rival} by {_points(pair.difference)} points ({_span(pair)})"
-        for pair in made.floors
-        if pair.rival in made.floors_not_worse
-    ]
+    gaps = [_gap(pair) for pair in made.floors if pair.rival in made.floors_not_worse]
     noun = "this floor" if len(gaps) == 1 else "these floors"
-    return f"{made.best} is not shown to beat {noun}, so its score may mean little: it leads {_listed(gaps)}."
+    return f"{made.best} is not shown to beat {noun}, so its score may mean little: it {_listed(gaps)}."
 
 
 def _verdict(made: Recommendation) -> str:
     if made.verdict == "no arm":
+        if made.scores and not made.dropped:
+            return "Only floors were compared. They show what others must beat and are never handed over: no verdict."
         return "No arm finished that could be handed over, so there is no verdict."
     if made.verdict == "only one arm":
         return f"Only one arm finished, {made.best}: there is nothing to compare it with."
     if made.verdict == "better":
         won = [pair for pair in made.rivals if pair.verdict == "better"]
         nearest = min(won, key=lambda pair: pair.interval.low)
-        lead = f"{made.best} beats {nearest.rival} by {_points(nearest.difference)} points of {made.metric}"
-        rest = f", and {_number(len(won) - 1, 'other arm')} more clearly" if len(won) > 1 else ""
+        lead = f"{made.best} beats {nearest.rival} by {points(nearest.difference)} points of {made.metric}"
+        rest = f", and {counted(len(won) - 1, 'other arm')} more clearly" if len(won) > 1 else ""
         return f"{lead} ({_span(nearest)}){rest}."
     if made.verdict == "tie":
         tied = [pair for pair in made.rivals if pair.verdict == "tie"]
-        gaps = [f"{pair.rival} ({_points(pair.difference)} points of {made.metric}, {_span(pair)})" for pair in tied]
-        return f"{made.best} ties with {_listed(gaps)}: inside the margin of ±{_points(made.margin)} points."
+        gaps = [f"{pair.rival} ({points(pair.difference)} points of {made.metric}, {_span(pair)})" for pair in tied]
+        return f"{made.best} ties with {_listed(gaps)}: inside the margin of ±{points(made.margin)} points."
     return _open(made)
 
 
 def _open(made: Recommendation) -> str:
     pairs = [pair for pair in made.rivals if pair.verdict == "not settled"]
     nearest = min(pairs, key=lambda pair: (pair.interval.low, pair.rival))
-    lead = f"Not settled: {made.best} leads {nearest.rival} by {_points(nearest.difference)} points of {made.metric}"
-    others = f", and {_number(len(pairs) - 1, 'more arm')} cannot be told from it" if len(pairs) > 1 else ""
-    notes = sorted({pair.note for pair in pairs if pair.note})
-    return f"{lead} ({_span(nearest)}){others}{'; ' if notes else ''}{'; '.join(notes)}."
+    lead = f"Not settled: {made.best} {_gap(nearest, f'points of {made.metric}')}"
+    others = f", and {counted(len(pairs) - 1, 'more arm')} cannot be told from it" if len(pairs) > 1 else ""
+    return "; ".join([f"{lead}{others}", *_notes(made, pairs)]) + "."
+
+
+def _notes(made: Recommendation, pairs: list[Comparison]) -> list[str]:
+    """What stands against a verdict; of starved arms the names alone, because the caveats give the reasons."""
+    notes = {pair.note for pair in pairs if pair.note}
+    starved = {f"{name} is starved: {reason}": name for name, reason in made.starved}
+    names = sorted(starved[note] for note in notes & starved.keys())
+    told = [f"{_listed(names)} {'is' if len(names) == 1 else 'are'} starved"] if names else []
+    return [*told, *sorted(notes - starved.keys())]
 
 
 def _handed_over(made: Recommendation) -> str:
@@ -77,13 +87,13 @@ def _handed_over(made: Recommendation) -> str:
         why = "the cheapest of the tied" if made.cheapest else "the cheapest of the tied and the best by score"
         return f"{made.chosen} is handed over: {why}."
     if made.cheapest is None:
-        return f"{made.chosen} is handed over: the best by score, and no cheaper arm is as good for all that is known."
-    risk = f"it may score up to {_points(made.cheapest.risk)} points less"
+        return f"{made.chosen} is handed over: the best by score, and the cheapest not shown to be worse."
+    risk = f"may score up to {points(made.cheapest.risk)} points less"
     if made.chosen == made.cheapest.name:
-        return f"{made.chosen} is handed over: the cheapest arm not shown to be worse than {made.best}; {risk}."
+        return f"{made.chosen} is handed over: the cheapest arm not shown to be worse than {made.best}; it {risk}."
     return (
         f"{made.chosen} is handed over: the best by score; "
-        f"the cheapest arm not shown to be worse is {made.cheapest.name}, {risk}."
+        f"the cheapest arm not shown to be worse is {made.cheapest.name}, which {risk}."
     )
 
 
@@ -106,12 +116,13 @@ def _rests_on(made: Recommendation) -> str:
     rests = made.rests_on
     if rests is None:
         return ""
-    folds = f" × {_number(rests.folds, 'fold')}" if rests.folds > 1 else " on one validation split"
-    many = f"; intervals hold for {_number(len(made.rivals), 'comparison')} at once" if len(made.rivals) > 1 else ""
-    return f"This rests on {_number(rests.seeds, 'seed')}{folds} and {_number(rests.examples, 'example')}{many}."
+    folds = f" × {counted(rests.folds, 'fold')}" if rests.folds > 1 else " on one validation split"
+    many = f"; intervals hold for {counted(len(made.rivals), 'comparison')} at once" if len(made.rivals) > 1 else ""
+    return f"This rests on {counted(rests.seeds, 'seed')}{folds} and {counted(rests.examples, 'example')}{many}."
 
 
 def _caveats(made: Recommendation) -> list[str]:
-    starved = [f"{name} was starved and cannot lose a verdict: {reason}." for name, reason in made.starved]
-    failed = [f"{name} failed in {count} of {_number(runs, 'run')}." for name, count, runs in made.degenerate]
+    so = "" if made.verdict == "only one arm" else " and cannot lose a verdict"
+    starved = [f"{name} was starved{so}: {reason}." for name, reason in made.starved]
+    failed = [f"{name} failed in {count} of {counted(runs, 'run')}." for name, count, runs in made.degenerate]
     return [*starved, *failed, *(f"{name} is not in the comparison: {reason}." for name, reason in made.dropped)]

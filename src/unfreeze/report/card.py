@@ -6,18 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from unfreeze.report.formats import (
-    NOTHING,
-    counted,
-    loading_lines,
-    metric_name,
-    percent,
-    points,
-    setting,
-    span,
-    tidy,
-    whole,
-)
+from unfreeze.compare.numerals import NOTHING, counted, percent, points, span, whole
+from unfreeze.report.formats import loading_lines, metric_name, setting, tidy
 
 _PIPELINES = {"classification": "text-classification", "ner": "token-classification"}
 _DOES = {
@@ -71,6 +61,8 @@ def _head(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"pipeline_tag: {pipeline}"
     yield "tags:"
     yield from (f"- {_quoted(tag)}" for tag in ("unfreeze", record["encoder"]["family"], record["handed_over"]["name"]))
+    if record["encoder"].get("hub_id"):
+        yield f"base_model: {_quoted(record['encoder']['hub_id'])}"
     yield "metrics:"
     yield f"- {_quoted(record['metric'])}"
     yield "---"
@@ -134,7 +126,7 @@ def _scores(record: Mapping[str, Any]) -> Iterator[str]:
     if given["test"]:
         yield f"Of this model on {counted(record['data']['rows']['test'], 'test row')}, in points:"
         yield ""
-        yield "| metric | score | 95 % interval |"
+        yield f"| metric | score | {percent(0.95)} interval |"
         yield "|---|---:|---:|"
         for place, (name, value) in enumerate(given["test"].items()):
             interval = span(given.get("test_interval")) if place == 0 else NOTHING
@@ -144,7 +136,7 @@ def _scores(record: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield f"All ways that were compared, by {_safe(metric)} on validation or out-of-fold rows, in points:"
     yield ""
-    yield "| way | score | 95 % interval | trained parameters |"
+    yield f"| way | score | {percent(0.95)} interval | trained parameters |"
     yield "|---|---:|---:|---:|"
     for arm in _ranked(record["arms"]):
         kind = " (floor)" if arm["floor"] else ""

@@ -7,7 +7,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from unfreeze.report.formats import metric_name, points, seconds, span
+from unfreeze.compare.numerals import points, span
+from unfreeze.report.formats import metric_name, seconds
 
 WIDTH = 680
 _ROW = 30

@@ -1,11 +1,10 @@
-"""How figures and names are written in the report and on the model card: one way for each."""
+"""How names, sizes and settings are written in the report and on the model card; numbers: see ``compare.numerals``."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-NOTHING = "–"
-"""Stands where there is no figure."""
+from unfreeze.compare.numerals import NOTHING
 
 # Marks that reorder what follows them: a label could make a whole line of the report read backwards.
 _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -35,47 +34,12 @@ def _shown(character: str) -> str:
     return "\ufffd" if unfit else character
 
 
-def points(fraction: float | None) -> str:
-    """A score or difference (a fraction) in points with one decimal, never -0.0."""
-    return NOTHING if fraction is None else f"{round(100 * fraction, 1) + 0.0:.1f}".replace("-", "−")
-
-
-def span(interval: Sequence[float] | None) -> str:
-    """An interval (fractions) in points: "81.0 to 85.2"."""
-    return NOTHING if interval is None else f"{points(interval[0])} to {points(interval[1])}"
-
-
-def percent(level: float) -> str:
-    """A confidence level as people say it: "95 %", "97.5 %"."""
-    return f"{100 * level:.3g} %"
-
-
 def seconds(value: float | None) -> str:
     """A time in seconds with two or three digits that count."""
     if value is None:
         return NOTHING
     digits = 0 if value >= 100 else 1 if value >= 10 else 2
     return f"{value:,.{digits}f}"
-
-
-def duration(value: float | None) -> str:
-    """A time as people say it: "45 s", "12 min", "1 h 5 min"."""
-    if value is None:
-        return NOTHING
-    if value < 90:
-        return f"{value:.0f} s"
-    minutes = round(value / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def whole(value: float | None) -> str:
-    """A whole number with thousands set apart."""
-    return NOTHING if value is None else f"{value:,.0f}"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and its noun: "1 seed", "3 seeds"."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def stored(value: float | None) -> str:

@@ -6,10 +6,16 @@ from typing import Any
 
 import jinja2
 
+from unfreeze.compare import numerals
 from unfreeze.report import formats
 from unfreeze.report.figures import cost_chart, interval_chart, learning_curves
 from unfreeze.report.formats import tidy
 from unfreeze.report.view import view
+
+_FILTERS = (
+    (numerals, ("points", "span", "percent", "whole", "counted", "spelled")),
+    (formats, ("seconds", "stored", "setting", "metric_name")),
+)
 
 
 @cache
@@ -21,8 +27,8 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = ("points", "span", "percent", "seconds", "duration", "whole", "counted", "stored", "setting", "metric_name")
-    environment.filters.update({name: getattr(formats, name) for name in shown})
+    for module, names in _FILTERS:
+        environment.filters.update({name: getattr(module, name) for name in names})
     return environment.get_template("page.html.j2")
 
 

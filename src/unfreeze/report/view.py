@@ -4,7 +4,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from unfreeze.report.formats import counted, loading_lines, percent, points, setting, span, whole
+from unfreeze.compare.numerals import NOTHING, counted, percent, points, span, whole
+from unfreeze.report.formats import loading_lines, setting
 
 _LABELS = {"better": "Better", "tie": "Tie", "not settled": "Not settled", "only one arm": "Only one arm"}
 _PAIR = {"better": "shown to be worse", "tie": "a tie", "not settled": "not settled"}
@@ -81,16 +82,25 @@ def _rests(rests: Mapping[str, Any]) -> str:
 def _row(arm: Mapping[str, Any], made: Mapping[str, Any], pair: Mapping[str, Any] | None) -> dict[str, Any]:
     """One line of the table of arms."""
     best = arm["name"] == made["best"]
+    behind, behind_span = _behind(pair) if pair else ("best" if best else NOTHING, "")
     return {
         "arm": arm,
         "best": best,
         "chosen": arm["name"] == made["chosen"],
-        "behind": "best" if best else points(pair["difference"]) if pair else "–",
-        "behind_span": span([pair["interval"]["low"], pair["interval"]["high"]]) if pair else "",
+        "behind": behind,
+        "behind_span": behind_span,
         "judged": _PAIR.get(pair["verdict"], "") if pair else "",
         "notes": list(_notes(arm, pair)),
         "settings": list(_settings(arm)),
     }
+
+
+def _behind(pair: Mapping[str, Any]) -> tuple[str, str]:
+    """How far an arm lies behind the best, and its interval; both turned where it is a floor that lies ahead."""
+    if round(pair["difference"], 3) < 0:
+        turned = [-pair["interval"]["high"], -pair["interval"]["low"]]
+        return f"{points(-pair['difference'])} ahead", span(turned)
+    return points(pair["difference"]), span([pair["interval"]["low"], pair["interval"]["high"]])
 
 
 def _settings(arm: Mapping[str, Any]) -> Iterator[str]:
