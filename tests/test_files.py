@@ -18,6 +18,7 @@ from unfreeze.files import (
     publish_folder,
     read_json,
     told_plainly,
+    whole_file,
     write_bytes,
     write_json,
     write_text,
@@ -71,6 +72,26 @@ def test_a_file_is_the_old_or_the_new_one_whatever_fails(before, tmp_path):
             break
     assert number > 4
     assert held == {before, b"new"}
+
+
+def test_a_file_in_pieces_appears_at_the_end_or_not_at_all(tmp_path):
+    path = tmp_path / "folder" / "file"
+    with whole_file(path) as write:
+        write(b"one, ")
+        write(b"two")
+        assert not path.exists()
+    assert path.read_bytes() == b"one, two"
+
+    def interrupted(error):
+        with whole_file(path) as write:
+            write(b"three")
+            raise error
+
+    for error in (ValueError("a bug"), KeyboardInterrupt(), OSError(errno.EIO, "of another file")):
+        with pytest.raises(type(error)) as caught:
+            interrupted(error)
+        assert caught.value is error, "what goes wrong elsewhere is not told of this file"
+        assert [p.read_bytes() for p in path.parent.iterdir()] == [b"one, two"], "nothing is left over"
 
 
 def fill_with(content):
@@ -130,6 +151,14 @@ def test_each_failure_of_the_file_system_is_said_in_one_sentence(number, said, t
     for error in (OSError(number, "x"), SafetensorError(f"Error while serializing: I/O error: x (os error {number})")):
         with pytest.raises(StorageError, match=f"^{tmp_path}: cannot be written: {said}"), told_plainly(tmp_path):
             raise error
+
+
+def test_a_place_that_cannot_be_written_names_the_option_of_the_command(tmp_path):
+    for error in (errno.EACCES, errno.EROFS):
+        with pytest.raises(StorageError, match=r"choose another place with --output-dir$"), told_plainly(tmp_path):
+            raise OSError(error, "x")
+        with pytest.raises(StorageError, match=r"--output$"), told_plainly(tmp_path, option="--output"):
+            raise OSError(error, "x")
 
 
 def test_an_error_without_a_number_is_told_in_its_own_words(tmp_path):

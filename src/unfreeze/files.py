@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,12 @@ MANIFEST = "manifest.json"
 
 
 @contextmanager
-def told_plainly(path: Path) -> Iterator[None]:
+def told_plainly(path: Path, *, option: str = "--output-dir") -> Iterator[None]:
     """Turn the operating system's errors about ``path`` into one clear sentence.
+
+    Args:
+        path: what is written.
+        option: the command line's option that names another place.
 
     Raises:
         StorageError: the disk is full, the folder is not writable, or any other failure of the file system.
@@ -36,8 +40,8 @@ def told_plainly(path: Path) -> Iterator[None]:
         cures = {
             errno.ENOSPC: "the disk is full; free some space and run the same command again, it goes on from here",
             errno.EDQUOT: "your disk quota is used up; free some space and run the same command again",
-            errno.EACCES: "there is no permission to write here; choose another folder with --output-dir",
-            errno.EROFS: "the file system is read-only; choose another folder with --output-dir",
+            errno.EACCES: f"there is no permission to write here; choose another place with {option}",
+            errno.EROFS: f"the file system is read-only; choose another place with {option}",
         }
         what = cures.get(number) or (os.strerror(number) if number else str(error))
         raise StorageError(f"{path}: cannot be written: {what}") from error
@@ -49,29 +53,54 @@ def _errno_of(error: Exception) -> int:
     return (error.errno or 0) if isinstance(error, OSError) else int(said[1]) if said else 0
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file, or leave what was there.
+@contextmanager
+def whole_file(path: Path, *, option: str = "--output-dir") -> Iterator[Callable[[bytes], None]]:
+    """A file that is written piece by piece and appears at the end, whole; for ``option`` see ``told_plainly``.
+
+    Whatever leaves the ``with`` before its end, Ctrl-C included, leaves what was there before.
+
+    Returns:
+        What takes the pieces.
 
     Raises:
         StorageError: it could not be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with told_plainly(path):
+
+    def write(content: bytes) -> None:
+        with told_plainly(path, option=option):
+            file.write(content)
+
+    with told_plainly(path, option=option):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+        file = temporary.open("wb")
+    try:
+        yield write
+        with told_plainly(path, option=option):
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+            _sync_folder(path.parent)
+    finally:
+        with suppress(OSError):  # what could not be flushed is thrown away
+            file.close()
+        temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, content: str) -> None:
-    """Write a whole UTF-8 text file, or leave what was there."""
-    write_bytes(path, content.encode("utf-8"))
+def write_bytes(path: Path, content: bytes, *, option: str = "--output-dir") -> None:
+    """Write a whole file, or leave what was there; for ``option`` see ``told_plainly``.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    with whole_file(path, option=option) as write:
+        write(content)
+
+
+def write_text(path: Path, content: str, *, option: str = "--output-dir") -> None:
+    """Write a whole UTF-8 text file, or leave what was there; for ``option`` see ``told_plainly``."""
+    write_bytes(path, content.encode("utf-8"), option=option)
 
 
 def write_json(path: Path, content: Any) -> None:

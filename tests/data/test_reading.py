@@ -137,6 +137,16 @@ def test_an_odd_space_is_part_of_a_conll_token(write):
     assert read_table(write("t.conll", "a\u00a0b O\n\u2028 O\n")).columns["tokens"] == [["a\u00a0b", "\u2028"]]
 
 
+def test_words_alone_are_read_only_where_no_tags_are_asked_for(write):
+    path = write("t.conll", "# newdoc\nParis\nis\t\n\n#\na\u00a0b\r\n")
+    table = read_table(path, labelled=False)
+    assert table.columns == {"tokens": [["Paris", "is"], ["#", "a\u00a0b"]]}
+    assert list(table.lines) == [2, 5]
+    assert "a token without a tag" in str(refusal(path))
+    tagged = write("u.conll", "Paris B-LOC\n")
+    assert read_table(tagged, labelled=False) == read_table(tagged)
+
+
 def test_every_conll_line_without_a_tag_is_listed(write):
     error = refusal(write("t.txt", "Paris B-LOC\nis\nnice O\n\nfoo O\nbar\na b O\n"))
     assert [(problem.line, problem.what.split(";")[0]) for problem in error.problems] == [

@@ -2,14 +2,17 @@
 
 import hashlib
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unfreeze.data.reading_bytes import decoded, load_bytes
-from unfreeze.data.reading_conll import looks_like_conll, parse_conll
-from unfreeze.data.reading_csv import parse_csv, parse_tsv
+from unfreeze.data.blocks import Pieces
+from unfreeze.data.reading_bytes import check_file, decoded, load_bytes, text_pieces
+from unfreeze.data.reading_conll import conll_blocks, holds_words_alone, looks_like_conll, word_blocks
+from unfreeze.data.reading_csv import csv_blocks, tsv_blocks
 from unfreeze.data.reading_frame import table_of_frame
-from unfreeze.data.reading_jsonl import parse_json, parse_jsonl
+from unfreeze.data.reading_jsonl import json_blocks, jsonl_blocks
 from unfreeze.data.table import Table
 from unfreeze.errors import DataError, Problem, SettingsError
 
@@ -17,25 +20,26 @@ if TYPE_CHECKING:
     import pandas
 
 PARSERS = {
-    ".csv": ("csv", parse_csv),
-    ".tsv": ("tsv", parse_tsv),
-    ".jsonl": ("jsonl", parse_jsonl),
-    ".ndjson": ("jsonl", parse_jsonl),
-    ".json": ("jsonl", parse_json),
-    ".conll": ("conll", parse_conll),
-    ".iob": ("conll", parse_conll),
-    ".bio": ("conll", parse_conll),
-    ".txt": ("conll", parse_conll),
+    ".csv": ("csv", csv_blocks),
+    ".tsv": ("tsv", tsv_blocks),
+    ".jsonl": ("jsonl", jsonl_blocks),
+    ".ndjson": ("jsonl", jsonl_blocks),
+    ".json": ("jsonl", json_blocks),
+    ".conll": ("conll", conll_blocks),
+    ".iob": ("conll", conll_blocks),
+    ".bio": ("conll", conll_blocks),
+    ".txt": ("conll", conll_blocks),
 }
 
 
-def read_table(source: "str | Path | pandas.DataFrame") -> Table:
+def read_table(source: "str | Path | pandas.DataFrame", *, labelled: bool = True) -> Table:
     """Read a labelled file, or a pandas frame, as it is: nothing is dropped, converted or guessed.
 
     The suffix says the format (a further ``.gz`` is unpacked); a ``.txt`` must look like one token and one tag a line.
 
     Args:
         source: path of a CSV, TSV, JSON lines, JSON or CoNLL file in UTF-8, or a pandas frame.
+        labelled: whether a CoNLL file must have tags; else it may be words alone, one a line.
 
     Returns:
         The columns and where each row came from.
@@ -51,16 +55,47 @@ def read_table(source: "str | Path | pandas.DataFrame") -> Table:
         raise SettingsError(f"data is the path of a file or a pandas DataFrame; got {type(source).__name__}")
     name = str(source)
     data = load_bytes(name)
-    form, parse = PARSERS[_suffix(name)]
+    _suffix(name)  # a file of no known format is not even decoded
     text = decoded(data, name)
-    if not text.strip():
+    [table] = _blocks(lambda: (text,), name, None, labelled=labelled)
+    return replace(table, digest=hashlib.sha256(data).hexdigest())
+
+
+def read_blocks(file: str | Path, *, rows: int, labelled: bool = True) -> Iterator[Table]:
+    """Read a file as ``read_table`` does, a block of rows at a time, so that it need not fit into memory.
+
+    A JSON file that holds one list is the exception: it is read whole.
+
+    Args:
+        file: path of a CSV, TSV, JSON lines, JSON or CoNLL file in UTF-8.
+        rows: of a block at the most; one of long rows has fewer.
+        labelled: whether a CoNLL file must have tags; else it may be words alone, one a line.
+
+    Returns:
+        The blocks in order, each without a digest. Those of JSON lines have the keys that occur in them.
+
+    Raises:
+        DataError: as of ``read_table``, at the first block that has problems.
+    """
+    name = str(file)
+    check_file(name)
+    _suffix(name)
+    yield from _blocks(lambda: text_pieces(name), name, rows, labelled=labelled)
+
+
+def _blocks(pieces: Pieces, name: str, rows: int | None, *, labelled: bool) -> Iterator[Table]:
+    form, blocks = PARSERS[_suffix(name)]
+    first = next((piece for piece in pieces() if piece.strip()), None)
+    if first is None:
         raise DataError(Problem(name, None, "the file is empty; expected labelled rows"))
-    if _suffix(name) == ".txt" and not looks_like_conll(text):
+    if form == "conll" and not labelled and holds_words_alone(pieces):
+        blocks = word_blocks
+    elif _suffix(name) == ".txt" and not looks_like_conll(first):
         expected = "expected one token and one tag a line (CoNLL), with a blank line between sentences"
         cure = "For a table of texts and labels, name the file .csv, .tsv or .jsonl."
         raise DataError(Problem(name, None, f"the lines are not tokens with tags; {expected}"), cure)
-    columns, lines = parse(text, name)
-    return Table(name, form, columns, lines, hashlib.sha256(data).hexdigest())
+    for columns, lines in blocks(pieces, name, rows=rows):
+        yield Table(name, form, columns, lines, "")
 
 
 def _suffix(name: str) -> str:

@@ -3,13 +3,17 @@
 import codecs
 import difflib
 import gzip
+import io
 import shlex
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from unfreeze.errors import DataError, Problem
 
 GZIP_MAGIC = b"\x1f\x8b"
+PIECE = 2**20
+"""Bytes of a piece of text, about: it goes on to the end of its last line."""
 # UTF-32 first: its little-endian mark begins with the mark of UTF-16.
 OTHER_MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -19,14 +23,14 @@ OTHER_MARKS = {
 }
 
 
-def load_bytes(name: str) -> bytes:
-    """The bytes of a file, unpacked where its name ends in .gz.
+def check_file(name: str) -> None:
+    """Refuse what is no file that can be opened.
 
     Args:
         name: the file's path as the user wrote it.
 
     Raises:
-        DataError: no such file (a close name in its folder is offered), a folder, unreadable, or damaged gzip.
+        DataError: no such file (a close name in its folder is offered), a folder, or a name that cannot be one.
     """
     path = Path(name)
     try:
@@ -34,33 +38,75 @@ def load_bytes(name: str) -> bytes:
             raise DataError(Problem(name, None, "this is a folder; expected a file"), "Name one file inside it.")
         if not path.is_file():
             raise _missing(path, name)
-        return _unpacked(path.read_bytes(), name)
-    except OSError as error:  # no permission, a name too long, a disk that fails
-        raise DataError(Problem(name, None, f"the file cannot be reached: {error.strerror}")) from None
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise _unreachable(error, name) from None
 
 
-def decoded(data: bytes, name: str) -> str:
+def load_bytes(name: str) -> bytes:
+    """The bytes of a file, unpacked where its name ends in .gz.
+
+    Args:
+        name: the file's path as the user wrote it.
+
+    Raises:
+        DataError: there is no such file, it is unreadable, or it is damaged gzip.
+    """
+    return b"".join(_pieces(name, -1))
+
+
+def text_pieces(name: str) -> Iterator[str]:
+    """The text of a file, a piece of whole lines at a time, so that it need not fit into memory.
+
+    Args:
+        name: the file's path as the user wrote it.
+
+    Raises:
+        DataError: as of ``load_bytes`` and ``decoded``; of lines that do not decode, those of one piece are listed.
+    """
+    line = 1
+    for data in _pieces(name, PIECE):
+        yield decoded(data, name, line=line)
+        line += data.count(b"\n")
+
+
+def _pieces(name: str, size: int) -> Iterator[bytes]:
+    """Unpacked bytes; a negative size takes all at once."""
+    check_file(name)
+    try:
+        with Path(name).open("rb") as raw, _unpacked(raw, name) as stream:
+            while data := stream.read(size):
+                yield data + stream.readline()
+    except EOFError:
+        raise DataError(Problem(name, None, "the gzip file is cut short"), "Copy or download it again.") from None
+    except (gzip.BadGzipFile, zlib.error):
+        raise DataError(Problem(name, None, "the gzip file is damaged"), "Copy or download it again.") from None
+    except OSError as error:  # no permission, a disk that fails
+        raise _unreachable(error, name) from None
+
+
+def decoded(data: bytes, name: str, *, line: int = 1) -> str:
     """UTF-8 bytes as text, without the byte order mark.
 
     Args:
-        data: the unpacked bytes.
+        data: the unpacked bytes, or a piece of them.
         name: the file's name, for the error.
+        line: 1-based line on which the piece begins.
 
     Raises:
         DataError: another encoding, bytes that are no UTF-8, or NUL bytes; every such line is listed.
     """
     for mark, encoding in OTHER_MARKS.items():
-        if data.startswith(mark):
+        if line == 1 and data.startswith(mark):
             raise DataError(Problem(name, None, f"the text is {encoding}; expected UTF-8"), _iconv(encoding, name))
     if b"\0" in data:
         if _looks_like_utf16(data):
             raise DataError(Problem(name, None, "the text looks like UTF-16; expected UTF-8"), _iconv("UTF-16", name))
-        problems = [Problem(name, line, "a NUL byte") for line, raw in _lines(data) if b"\0" in raw]
+        problems = [Problem(name, number, "a NUL byte") for number, raw in _lines(data, line) if b"\0" in raw]
         raise DataError(problems, "Text has no NUL bytes: remove them, or export the file again.")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig" if line == 1 else "utf-8")
     except UnicodeDecodeError:
-        problems = [_not_utf8(name, line, raw) for line, raw in _lines(data) if not _is_utf8(raw)]
+        problems = [_not_utf8(name, number, raw) for number, raw in _lines(data, line) if not _is_utf8(raw)]
         raise DataError(problems, _cure_for_encoding(data, name)) from None
 
 
@@ -75,26 +121,26 @@ def _missing(path: Path, name: str) -> DataError:
     return DataError(Problem(name, None, "there is no such file"), cure)
 
 
-def _unpacked(data: bytes, name: str) -> bytes:
-    zipped = data.startswith(GZIP_MAGIC)
+def _unreachable(error: OSError, name: str) -> DataError:
+    return DataError(Problem(name, None, f"the file cannot be reached: {error.strerror}"))
+
+
+def _unpacked(raw: io.BufferedReader, name: str) -> io.BufferedIOBase:
+    head = raw.peek(len(GZIP_MAGIC))
+    zipped = head.startswith(GZIP_MAGIC)
     if not name.lower().endswith(".gz"):
         if zipped:
             raise DataError(Problem(name, None, "the file is gzip-compressed"), f"Rename it to {name}.gz.")
-        return data
-    if not data:
+        return raw
+    if not head:
         raise DataError(Problem(name, None, "the file is empty; expected gzip-compressed rows"))
     if not zipped:
         raise DataError(Problem(name, None, "the name ends in .gz, but the file is not gzip"), "Rename or compress it.")
-    try:
-        return gzip.decompress(data)
-    except (EOFError, OSError, zlib.error) as error:
-        cut = isinstance(error, EOFError)
-        what = "the gzip file is cut short" if cut else "the gzip file is damaged"
-        raise DataError(Problem(name, None, what), "Copy or download it again.") from None
+    return gzip.GzipFile(fileobj=raw)
 
 
-def _lines(data: bytes) -> list[tuple[int, bytes]]:
-    return list(enumerate(data.split(b"\n"), 1))
+def _lines(data: bytes, first: int) -> list[tuple[int, bytes]]:
+    return list(enumerate(data.split(b"\n"), first))
 
 
 def _is_utf8(raw: bytes) -> bool:

@@ -2,7 +2,10 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
+from unfreeze.data.blocks import Parsed, Pieces, Row, in_blocks, numbered_lines
 from unfreeze.errors import DataError, Problem
 
 DOCSTART = "-DOCSTART-"
@@ -11,11 +14,20 @@ SHAPE = "Each line is a token and its tag, split by a space or a tab; a blank li
 Numbered = list[tuple[int, str]]
 
 
+class _Shape(NamedTuple):
+    tabbed: bool  # columns are split by tabs alone, so that a token may hold spaces
+    width: int  # the number of columns most lines have, at least two
+    tags: set[str]  # what stands last on lines of that width
+
+
+_WORDS = _Shape(tabbed=False, width=1, tags={"#"})  # a lone "#" is a word, "# " and more a comment
+
+
 def looks_like_conll(text: str) -> bool:
     """Whether at least half of the first lines end in something that looks like a tag.
 
     Args:
-        text: the whole file.
+        text: the file's beginning.
     """
     lines = [line for line in text.split("\n", 400)[:400] if line.strip() and not line.startswith(DOCSTART)]
     fields = [re.split(r"[ \t]+", line.strip(" \t\r")) for line in lines]
@@ -23,53 +35,112 @@ def looks_like_conll(text: str) -> bool:
     return tagged >= max(1, len(lines) / 2)
 
 
-def parse_conll(text: str, name: str) -> tuple[dict[str, list[list[str]]], list[int]]:
+def conll_blocks(pieces: Pieces, name: str, *, rows: int | None = None) -> Iterator[Parsed]:
     """Tokens and tags of each sentence, and the line each sentence starts on.
 
     Lines that begin with -DOCSTART-, and comments ("# " before the first token of a sentence), are skipped. A token
     "#" is told from a comment by its tag: the line has as many columns as the others, and ends in a tag of the file.
 
     Args:
-        text: the whole file.
+        pieces: the file's text; it is gone through twice more, to learn its columns and tags.
         name: the file's name, for the error.
+        rows: sentences of a block at the most; None for a single block.
 
     Returns:
-        Columns "tokens" and "tags", and the lines; word ``w`` of sentence ``s`` stands on line ``lines[s] + w``.
+        For each block columns "tokens" and "tags", and the lines; word ``w`` of sentence ``s`` stands on line
+        ``lines[s] + w``.
 
     Raises:
-        DataError: lines without a tag or with another number of columns; every such line is listed.
+        DataError: lines without a tag or with another number of columns; every such line of a block is listed.
     """
-    sentences = _sentences(text)
-    plain = [(number, line) for sentence in sentences for number, line in sentence if not line.startswith("# ")]
-    tabbed = sum("\t" in line for _, line in plain) > len(plain) / 2
-    width, tags = _usual(plain, tabbed)
-    tokens_by_sentence: list[list[str]] = []
-    tags_by_sentence: list[list[str]] = []
-    starts: list[int] = []
-    problems: list[Problem] = []
-    for sentence in sentences:
-        rows = [(number, _fields(line, tabbed)) for number, line in _without_comments(sentence, width, tags, tabbed)]
-        problems += [p for number, fields in rows for p in _row_problems(name, number, fields, width, tabbed)]
-        if rows:
-            tokens_by_sentence.append([fields[0] for _, fields in rows])
-            tags_by_sentence.append([fields[-1] for _, fields in rows])
-            starts.append(rows[0][0])
-    if problems:
-        raise DataError(problems, SHAPE)
-    if not starts:
+    shape = _shape_of(pieces)
+    empty = True
+    for block in in_blocks(_tagged(pieces(), name, shape), rows, cure=lambda _: SHAPE):
+        empty = False
+        tokens = [[fields[0] for fields in row.values] for row in block]
+        tags = [[fields[-1] for fields in row.values] for row in block]
+        yield {"tokens": tokens, "tags": tags}, [row.line for row in block]
+    if empty:
         raise DataError(Problem(name, None, "no sentence in the file; expected tokens with tags"), SHAPE)
-    return {"tokens": tokens_by_sentence, "tags": tags_by_sentence}, starts
 
 
-def _sentences(text: str) -> list[Numbered]:
-    sentences: list[Numbered] = [[]]
-    for number, raw in enumerate(text.split("\n"), 1):  # not splitlines: a token may be U+0085 or U+2028
+def holds_words_alone(pieces: Pieces) -> bool:
+    """Whether every line is one word and nothing else, comments and blank lines aside.
+
+    Args:
+        pieces: the file's text; it is gone through up to the first line that has more.
+    """
+    lines = (line for sentence in _without_comments(pieces(), _WORDS) for _, line in sentence)
+    alone = all(len(_fields(line, tabbed=False)) == 1 for line in lines)
+    return alone and next(_without_comments(pieces(), _WORDS), None) is not None
+
+
+def word_blocks(pieces: Pieces, name: str, *, rows: int | None = None) -> Iterator[Parsed]:
+    """The words of each sentence of a file that ``holds_words_alone``, and the line each sentence starts on.
+
+    Args:
+        pieces: the file's text.
+        name: the file's name; not needed, for nothing can be wrong any more.
+        rows: sentences of a block at the most; None for a single block.
+
+    Returns:
+        For each block column "tokens", and the lines.
+    """
+    sentences = _without_comments(pieces(), _WORDS)
+    found = (
+        Row(sentence[0][0], [line.strip(" \t") for _, line in sentence], _size(sentence)) for sentence in sentences
+    )
+    for block in in_blocks(found, rows, cure=lambda _: SHAPE):
+        yield {"tokens": [row.values for row in block]}, [row.line for row in block]
+
+
+def _tagged(pieces: Iterable[str], name: str, shape: _Shape) -> Iterator[Row[list[list[str]]] | Problem]:
+    """Sentences with the columns of each word, and what is wrong with their lines."""
+    for sentence in _without_comments(pieces, shape):
+        rows = [(number, _fields(line, shape.tabbed)) for number, line in sentence]
+        for number, fields in rows:
+            yield from _row_problems(name, number, fields, shape.width, shape.tabbed)
+        yield Row(rows[0][0], [fields for _, fields in rows], _size(sentence))
+
+
+def _size(sentence: Numbered) -> int:
+    return sum(len(line) for _, line in sentence)
+
+
+def _sentences(pieces: Iterable[str]) -> Iterator[Numbered]:
+    sentence: Numbered = []
+    for number, raw in numbered_lines(pieces):
         line = raw.rstrip("\r")
         if line.strip(" \t") and not line.startswith(DOCSTART):
-            sentences[-1].append((number, line))
-        elif sentences[-1]:
-            sentences.append([])
-    return [sentence for sentence in sentences if sentence]
+            sentence.append((number, line))
+        elif sentence:
+            yield sentence
+            sentence = []
+    if sentence:
+        yield sentence
+
+
+def _shape_of(pieces: Pieces) -> _Shape:
+    """How most lines of a file are written."""
+    number = with_tab = 0
+    for line in _plain(pieces()):
+        number += 1
+        with_tab += "\t" in line
+    tabbed = with_tab > number / 2
+    tags: dict[int, set[str]] = {}
+    widths: Counter[int] = Counter()
+    for line in _plain(pieces()):
+        fields = _fields(line, tabbed)
+        if len(fields) > 1:
+            widths[len(fields)] += 1
+            tags.setdefault(len(fields), set()).add(fields[-1])
+    width = widths.most_common(1)[0][0] if widths else 2
+    return _Shape(tabbed, width, tags.get(width, set()) | {"O"})
+
+
+def _plain(pieces: Iterable[str]) -> Iterator[str]:
+    """Lines that are no comments for sure."""
+    return (line for sentence in _sentences(pieces) for _, line in sentence if not line.startswith("# "))
 
 
 def _fields(line: str, tabbed: bool) -> list[str]:
@@ -78,21 +149,15 @@ def _fields(line: str, tabbed: bool) -> list[str]:
     return re.split(r"[ \t]+", line.strip(" \t"))
 
 
-def _usual(plain: Numbered, tabbed: bool) -> tuple[int, set[str]]:
-    """The number of columns most lines have, at least two, and the tags on those lines."""
-    rows = [_fields(line, tabbed) for _, line in plain]
-    widths = Counter(len(fields) for fields in rows if len(fields) > 1)
-    width = widths.most_common(1)[0][0] if widths else 2
-    return width, {fields[-1] for fields in rows if len(fields) == width} | {"O"}
-
-
-def _without_comments(sentence: Numbered, width: int, tags: set[str], tabbed: bool) -> Numbered:
-    for i, (_, line) in enumerate(sentence):
-        fields = _fields(line, tabbed)
-        is_token = len(fields) == width and fields[-1] in tags
-        if not line.startswith("# ") or is_token:
-            return sentence[i:]
-    return []
+def _without_comments(pieces: Iterable[str], shape: _Shape) -> Iterator[Numbered]:
+    """Sentences from their first word on."""
+    for sentence in _sentences(pieces):
+        for i, (_, line) in enumerate(sentence):
+            fields = _fields(line, shape.tabbed)
+            is_token = len(fields) == shape.width and fields[-1] in shape.tags
+            if not line.startswith("# ") or is_token:
+                yield sentence[i:]
+                break
 
 
 def _row_problems(name: str, line: int, fields: list[str], width: int, tabbed: bool) -> list[Problem]:

@@ -3,96 +3,115 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
+from unfreeze.data.blocks import Parsed, Pieces, Row, in_blocks
 from unfreeze.errors import DataError, Problem
 
 HUGE = 2**31 - 1  # the largest limit a C long holds on every system
-Parsed = tuple[dict[str, list[Any]], list[int]]
 
 
-def parse_csv(text: str, name: str) -> Parsed:
+def csv_blocks(pieces: Pieces, name: str, *, rows: int | None = None) -> Iterator[Parsed]:
     """Columns and line numbers of a comma-separated text with a header.
 
     Args:
-        text: the whole file.
+        pieces: the file's text.
         name: the file's name, for the error.
+        rows: of a block at the most; None for a single block.
 
     Returns:
-        Values by column, and the line each row starts on.
+        For each block of rows the values by column, and the line each row starts on.
 
     Raises:
-        DataError: no rows, a bad header, ragged rows or broken quoting; every such line is listed.
+        DataError: no rows, a bad header, ragged rows or broken quoting; every such line of a block is listed.
     """
-    parsed, problems = _parse(text, name, delimiter=",", quoting=csv.QUOTE_MINIMAL)
-    if problems:
-        raise DataError(problems, _cure(problems))
-    return parsed
+    return _blocks(pieces, name, rows, delimiter=",", quoting=csv.QUOTE_MINIMAL)
 
 
-def parse_tsv(text: str, name: str) -> Parsed:
+def tsv_blocks(pieces: Pieces, name: str, *, rows: int | None = None) -> Iterator[Parsed]:
     """Columns and line numbers of a tab-separated text with a header.
 
-    Both habits are read: quotes around values, and (where that does not parse) quotes as plain characters.
+    Both habits are read: quotes around values, and (where the file does not parse that way) quotes as plain characters.
 
     Args:
-        text: the whole file.
+        pieces: the file's text; it is gone through once more, to see which habit is its own.
         name: the file's name, for the error.
+        rows: of a block at the most; None for a single block.
 
     Returns:
-        Values by column, and the line each row starts on.
+        For each block of rows the values by column, and the line each row starts on.
 
     Raises:
-        DataError: no rows, a bad header or ragged rows; every such line is listed.
+        DataError: no rows, a bad header or ragged rows; every such line of a block is listed.
     """
-    parsed, problems = _parse(text, name, delimiter="\t", quoting=csv.QUOTE_MINIMAL)
-    if problems:
-        plain, left = _parse(text, name, delimiter="\t", quoting=csv.QUOTE_NONE)
-        if left:
-            raise DataError(problems, _cure(problems))
-        return plain
-    return parsed
+    quoting = csv.QUOTE_MINIMAL
+    try:
+        _exhaust(_blocks(pieces, name, rows, delimiter="\t", quoting=quoting))
+    except DataError as error:
+        quoting = csv.QUOTE_NONE
+        try:
+            _exhaust(_blocks(pieces, name, rows, delimiter="\t", quoting=quoting))
+        except DataError:
+            raise error from None
+    yield from _blocks(pieces, name, rows, delimiter="\t", quoting=quoting)
 
 
-def _parse(text: str, name: str, *, delimiter: str, quoting: int) -> tuple[Parsed, list[Problem]]:
+def _exhaust(blocks: Iterator[Parsed]) -> None:
+    for _ in blocks:
+        pass
+
+
+def _blocks(pieces: Pieces, name: str, most: int | None, *, delimiter: str, quoting: int) -> Iterator[Parsed]:
+    records = _records(pieces(), name, delimiter=delimiter, quoting=quoting)
     problems: list[Problem] = []
-    with _huge_fields():
-        records = _records(text, name, problems, delimiter=delimiter, quoting=quoting)
-        line, header = next(records, (1, []))
-        problems += _header_problems(header, name, line, delimiter)
-        values: list[list[str]] = []
-        lines: list[int] = []
-        for line, record in records:
-            if len(record) == len(header):
-                values.append(record)
-                lines.append(line)
-            else:
-                problems.append(Problem(name, line, f"{_fields(len(record))}, the header has {len(header)}"))
-    if not problems and not lines:
-        problems.append(Problem(name, None, "a header and no rows; expected at least one row"))
-    problems.sort(key=lambda problem: problem.line or 0)
-    columns = {column: [record[i] for record in values] for i, column in enumerate(header)} if not problems else {}
-    return (columns, lines), problems
+    line, header = 1, list[str]()
+    for record in records:
+        if not isinstance(record, Problem):
+            line, header, _ = record
+            break
+        problems.append(record)
+    problems += _header_problems(header, name, line, delimiter)
+    empty = True
+    for block in in_blocks(chain(problems, _fitting(records, len(header), name)), most, cure=_cure):
+        empty = False
+        columns = {column: [row.values[i] for row in block] for i, column in enumerate(header)}
+        yield columns, [row.line for row in block]
+    if empty:
+        missing = [Problem(name, None, "a header and no rows; expected at least one row")]
+        raise DataError(missing, _cure(missing))
 
 
-def _records(
-    text: str, name: str, problems: list[Problem], *, delimiter: str, quoting: int
-) -> Iterator[tuple[int, list[str]]]:
+def _records(pieces: Iterable[str], name: str, *, delimiter: str, quoting: int) -> Iterator[Row[list[str]] | Problem]:
     # newline="" leaves line ends inside quotes as they are; strict refuses an unclosed quote instead of swallowing rows
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
+    lines = (line for piece in pieces for line in io.StringIO(piece, newline=""))
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
     while True:
         line = reader.line_num + 1
+        before = csv.field_size_limit(HUGE)  # of the whole process, so it is changed for this moment only
+        found: Row[list[str]] | Problem
         try:
             record = next(reader)
+            found = Row(line, record, sum(map(len, record)))
         except StopIteration:
             return
         except csv.Error as error:
-            problems.append(Problem(name, line, _quoting_problem(str(error), reader.line_num)))
-            continue
-        if record:  # a blank line is no row
-            yield line, record
+            found = Problem(name, line, _quoting_problem(str(error), reader.line_num))
+        finally:
+            csv.field_size_limit(before)
+        if isinstance(found, Problem) or found.values:  # a blank line is no row
+            yield found
+
+
+def _fitting(records: Iterable[Row[list[str]] | Problem], width: int, name: str) -> Iterator[Row[list[str]] | Problem]:
+    """Records with as many values as the header; of the others, what is wrong."""
+    for record in records:
+        if isinstance(record, Problem) or len(record.values) == width:
+            yield record
+        else:
+            what = f"{_fields(len(record.values))}, the header has {width}"
+            yield Problem(name, record.line, what)
 
 
 def _quoting_problem(message: str, last_line: int) -> str:
@@ -135,12 +154,3 @@ def _fields(n: int) -> str:
 
 def _listed(items: Any) -> str:
     return ", ".join(str(item) for item in items)
-
-
-@contextmanager
-def _huge_fields() -> Iterator[None]:
-    before = csv.field_size_limit(HUGE)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)

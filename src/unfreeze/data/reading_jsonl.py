@@ -1,86 +1,102 @@
 """JSON lines, and JSON files that hold one list of objects."""
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from unfreeze.data.blocks import Parsed, Pieces, Row, in_blocks, numbered_lines
 from unfreeze.errors import DataError, Problem
 
-Parsed = tuple[dict[str, list[Any]], list[int]]
 SHAPE = 'Each line is one JSON object, such as {"text": "...", "label": "..."}.'
+LIST = "The file is one JSON list of objects, or one object a line."
 KINDS = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+Object = Row[dict[str, Any]]
 
 
 class _Refused(ValueError):
     """JSON that the parser takes and we do not."""
 
 
-def parse_jsonl(text: str, name: str) -> Parsed:
+def jsonl_blocks(pieces: Pieces, name: str, *, rows: int | None = None) -> Iterator[Parsed]:
     """Columns and line numbers of a text with one JSON object a line; a missing key gives None.
 
     Args:
-        text: the whole file.
+        pieces: the file's text.
         name: the file's name, for the error.
+        rows: of a block at the most; None for a single block.
 
     Returns:
-        Values by key, in the order keys first occur, and the line of each row.
+        For each block of rows the values by key, in the order in which keys first occur in it, and each row's line.
 
     Raises:
-        DataError: lines that are no JSON, or no object; every such line is listed with the column.
+        DataError: lines that are no JSON, or no object; every such line of a block is listed with the column.
     """
-    rows: list[dict[str, Any]] = []
-    lines: list[int] = []
-    problems: list[Problem] = []
-    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: U+2028 may stand inside a JSON string
-        if not line.strip():
-            continue
-        try:
-            rows.append(_checked(DECODER.decode(line.strip("\r \t")), line))
-            lines.append(number)
-        except (ValueError, RecursionError) as error:
-            problems.append(Problem(name, number, _said(error)))
-    if problems:
-        raise DataError(problems, SHAPE)
-    return _columns(rows, name, lines), lines
+    return _blocks(_lines(pieces(), name), name, rows, SHAPE)
 
 
-def parse_json(text: str, name: str) -> Parsed:
+def json_blocks(pieces: Pieces, name: str, *, rows: int | None = None) -> Iterator[Parsed]:
     """Columns and line numbers of one JSON list of objects, or of one object a line.
 
+    A list is read whole, however small its blocks are.
+
     Args:
-        text: the whole file.
+        pieces: the file's text.
         name: the file's name, for the error.
+        rows: of a block at the most; None for a single block.
 
     Returns:
-        Values by key, in the order keys first occur, and the line each object starts on.
+        For each block of rows the values by key, in the order in which keys first occur in it, and the line on which
+        each object starts.
 
     Raises:
         DataError: broken JSON, one object around everything, or entries that are no objects.
     """
-    if not text.lstrip().startswith("["):
-        _refuse_one_object(text, name)
-        return parse_jsonl(text, name)
-    rows: list[dict[str, Any]] = []
-    lines: list[int] = []
-    problems: list[Problem] = []
+    first = next((piece for piece in pieces() if piece.strip()), "")
+    if first.lstrip().startswith("["):
+        return _blocks(_listed("".join(pieces()), name), name, rows, LIST)
+    _refuse_one_object(first, name)
+    return jsonl_blocks(pieces, name, rows=rows)
+
+
+def _blocks(rows: Iterable[Object | Problem], name: str, most: int | None, cure: str) -> Iterator[Parsed]:
+    empty, seen = True, False
+    for block in in_blocks(rows, most, cure=lambda _: cure):
+        keys = dict.fromkeys(key for row in block for key in row.values)
+        empty, seen = False, seen or bool(keys)
+        yield {key: [row.values.get(key) for row in block] for key in keys}, [row.line for row in block]
+    if empty or not seen:
+        what = "an empty list; expected objects" if empty else "objects without any key; expected columns"
+        raise DataError(Problem(name, None, what), SHAPE)
+
+
+def _lines(pieces: Iterable[str], name: str) -> Iterator[Object | Problem]:
+    for number, line in numbered_lines(pieces):
+        if not line.strip():
+            continue
+        try:
+            row = Row(number, _checked(DECODER.decode(line.strip("\r \t")), line), len(line))
+        except (ValueError, RecursionError) as error:
+            yield Problem(name, number, _said(error))
+        else:
+            yield row
+
+
+def _listed(text: str, name: str) -> Iterator[Object | Problem]:
     position, line = text.index("[") + 1, 1 + text.count("\n", 0, text.index("["))
     try:
         for start, end, value in _entries(text, position):
             line += text.count("\n", position, start)
             position = start
             try:
-                rows.append(_checked(value, text[start:end]))
-                lines.append(line)
+                row = Row(line, _checked(value, text[start:end]), end - start)
             except _Refused as error:
-                problems.append(Problem(name, line, str(error)))
+                yield Problem(name, line, str(error))
+            else:
+                yield row
     except json.JSONDecodeError as error:
-        problems.append(Problem(name, error.lineno, _said(error)))
+        yield Problem(name, error.lineno, _said(error))
     except (ValueError, RecursionError) as error:
-        problems.append(Problem(name, line, f"{_said(error)}, in the entry that follows the one on this line"))
-    if problems:
-        raise DataError(problems, "The file is one JSON list of objects, or one object a line.")
-    if not rows:
-        raise DataError(Problem(name, None, "an empty list; expected objects"), SHAPE)
-    return _columns(rows, name, lines), lines
+        yield Problem(name, line, f"{_said(error)}, in the entry that follows the one on this line")
 
 
 def _entries(text: str, position: int) -> Any:
@@ -142,6 +158,8 @@ DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
 def _checked(value: Any, written: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _Refused(f"{KINDS.get(type(value), 'a number')}; expected an object")
+    if any(not key.strip() for key in value):
+        raise _Refused("a key without a name; expected a column name")
     if "\\ud" in written or "\\uD" in written:
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -156,13 +174,3 @@ def _said(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "JSON nested too deeply"
     return str(error) if isinstance(error, _Refused) else "a number with too many digits"
-
-
-def _columns(rows: list[dict[str, Any]], name: str, lines: list[int]) -> dict[str, list[Any]]:
-    keys = dict.fromkeys(key for row in rows for key in row)
-    if any(not key.strip() for key in keys):
-        line = next(line for line, row in zip(lines, rows, strict=True) if any(not key.strip() for key in row))
-        raise DataError(Problem(name, line, "a key without a name; expected a column name"), SHAPE)
-    if not keys:
-        raise DataError(Problem(name, None, "objects without any key; expected columns"), SHAPE)
-    return {key: [row.get(key) for row in rows] for key in keys}
