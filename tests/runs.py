@@ -14,10 +14,14 @@ from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.loading import Encoder
 from unfreeze.encoders.outline import Outline
 from unfreeze.encoders.reading_outline import read_outline
+from unfreeze.engine.dropout import Dropout
+from unfreeze.engine.gradients import BatchGradients
 from unfreeze.engine.prefix import PrefixMemory
 from unfreeze.engine.runtime import Runtime
 from unfreeze.engine.settings import TrainingSettings
+from unfreeze.engine.stages import enter_stage
 from unfreeze.engine.training import TrainingData
+from unfreeze.plan import one_stage
 from unfreeze.tasks import IGNORED, Feature
 
 RUNTIME = Runtime("cpu", 1, "fp32")
@@ -63,6 +67,12 @@ def make_data(features: list[Feature], memory: PrefixMemory | None = None) -> Tr
     """The first three quarters to learn from, the rest to validate on."""
     cut = 3 * len(features) // 4
     return TrainingData(features, range(cut), range(cut, len(features)), right(features[cut:]), memory)
+
+
+def batch_gradients(model: nn.Module, outline: Outline, *, dropout: Dropout | None = None) -> BatchGradients:
+    """What computes the gradients of a model all of whose parameters learn."""
+    enter_stage(model, outline, stage=one_stage(outline.names).stages[0])
+    return BatchGradients(model, outline, runtime=RUNTIME, dropout=dropout or Dropout(model, seed=0))
 
 
 def without_dropout(encoder: Encoder) -> Encoder:

@@ -1,10 +1,12 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs import RUNTIME, SETTINGS, make_data, make_features, make_model, without_dropout
+from runs import batch_gradients, make_features, make_model, without_dropout
 from unfreeze.engine import batches
 from unfreeze.engine.batches import (
     CALL_TOKENS,
@@ -12,11 +14,10 @@ from unfreeze.engine.batches import (
     canonical_batches,
     collate,
     collate_targets,
+    cut_by_tokens,
     grouped_by_length,
     order_of,
 )
-from unfreeze.engine.training import Run
-from unfreeze.plan import one_stage
 from unfreeze.tasks import IGNORED, Feature
 
 
@@ -89,15 +90,13 @@ def test_features_are_padded_on_the_right_by_what_each_input_means():
 
 
 def gradients(encoder, kind, features, *, split):
-    """Gradients and summed loss of one batch, split in a given way."""
+    """Gradients and summed loss of one batch computed padded, split in a given way."""
     model, outline = make_model(without_dropout(encoder), kind)
-    data = make_data([*features, *features])
-    run = Run(model, outline, plan=one_stage(outline.names), settings=SETTINGS, data=data, runtime=RUNTIME)
-    run._enter_stage()
     number = sum(target != IGNORED for feature in features for target in feature.targets)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unfreeze.engine.training.grouped_by_length", split)
-        loss = run._accumulate(features, list(range(len(features))), number)
+        patch.setattr("unfreeze.engine.gradients.way_of_batching", lambda *_: "grouped")
+        patch.setattr("unfreeze.engine.gradients.grouped_by_length", lambda lengths, most: split(lengths))
+        loss = batch_gradients(model, outline).add(features, start=None, number=number)
     return loss, {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
@@ -120,6 +119,15 @@ def test_gradients_do_not_depend_on_the_split_into_parts(kind, family, encoder_o
             assert float((gradient - found[name]).abs().max()) <= 1e-5 * scale, name
 
 
+@given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 120))
+def test_a_packed_batch_is_cut_as_it_lies_and_only_where_it_must_be(lengths, most):
+    parts = cut_by_tokens(lengths, most=most)
+    assert [i for part in parts for i in part] == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in part) <= most or len(part) == 1 for part in parts)
+    for part, following in pairwise(parts):
+        assert sum(lengths[i] for i in part) + lengths[following[0]] > most
+
+
 def test_long_and_short_features_are_computed_apart(monkeypatch):
     monkeypatch.setattr(batches, "CALL_TOKENS", 10)
     assert grouped_by_length([50, 2, 3, 49, 2]) == [[1, 4, 2], [3, 0]]
@@ -128,14 +136,11 @@ def test_long_and_short_features_are_computed_apart(monkeypatch):
 def test_the_gradient_of_the_word_embeddings_is_that_of_autograd(encoder_of):
     features = make_features(6)
     model, outline = make_model(without_dropout(encoder_of("bert")))
-    run = Run(
-        model, outline, plan=one_stage(outline.names), settings=SETTINGS, data=make_data(features), runtime=RUNTIME
-    )
-    run._enter_stage()
+    ours = batch_gradients(model, outline)
     table = model.get_input_embeddings().weight
     for _ in range(2):  # the second batch must not see the first one's rows
         for batch in (features[:3], features[3:]):
-            run._accumulate(batch, [0, 1, 2], len(batch))
+            ours.add(batch, start=None, number=len(batch))
             found = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
             model.zero_grad()
             inputs = collate(batch, pad_token_id=0, device="cpu")

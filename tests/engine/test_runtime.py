@@ -42,7 +42,7 @@ def test_the_precision_is_the_fastest_that_the_processor_has_and_the_user_allows
 def test_threads_are_those_asked_for_by_the_environment_or_the_cores(variable, threads, monkeypatch, processor):
     processor()
     monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    monkeypatch.setattr(runtime, "_cores", lambda: 7)
+    monkeypatch.setattr(runtime, "usable_cores", lambda: 7)
     assert prepare_process().threads == threads == torch.get_num_threads()
     assert prepare_process(2).threads == 2 == torch.get_num_threads()
 

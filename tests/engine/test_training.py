@@ -95,7 +95,7 @@ def test_a_batch_without_any_target_has_no_loss_and_no_gradient(encoder_of):
     features = [replace(f, targets=(IGNORED,) * f.length) for f in make_features(6, "token")]
     model, run = make_run(encoder_of("bert"), kind="token", data=make_data(features))
     run._enter_stage()
-    assert run._accumulate(features, range(6), 0) == 0.0
+    assert run._gradients.add(features, start=None, number=0) == 0.0
     assert not any(parameter.grad.any() for parameter in model.parameters())
 
 
@@ -192,10 +192,10 @@ def test_without_validation_the_last_weights_are_kept(encoder_of):
 def test_what_is_not_finite_stops_the_run_before_the_step(what, value, encoder_of, tmp_path, monkeypatch):
     model, run = make_run(encoder_of("bert"), folder=tmp_path)
     bad_step, before = 5, []
-    accumulate = run._accumulate
+    add = run._gradients.add
 
-    def poisoned(*args):
-        loss = accumulate(*args)
+    def poisoned(*args, **named):
+        loss = add(*args, **named)
         before.append(weights_of(model))
         if len(before) < bad_step:
             return loss
@@ -203,7 +203,7 @@ def test_what_is_not_finite_stops_the_run_before_the_step(what, value, encoder_o
         parameter.grad.view(-1)[0] = value
         return value if what == "loss" else loss
 
-    monkeypatch.setattr(run, "_accumulate", poisoned)
+    monkeypatch.setattr(run._gradients, "add", poisoned)
     monkeypatch.setattr(run, "_restore_best", lambda: None)
     state = run.run(Watch(checkpoint_seconds=-1))
     assert f"the {what} became {value} at step 5 of 12" in state.diverged

@@ -28,7 +28,7 @@ def order_of(number: int, *, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(number)
 
 
-def grouped_by_length(lengths: Sequence[int]) -> list[list[int]]:
+def grouped_by_length(lengths: Sequence[int], *, most: int = MOST_TOKENS) -> list[list[int]]:
     """Split one batch into parts of similar length, so that little is computed on padding.
 
     The parts are the cheapest split of the batch sorted by length, where a part costs its padded tokens plus
@@ -37,6 +37,7 @@ def grouped_by_length(lengths: Sequence[int]) -> list[list[int]]:
 
     Args:
         lengths: tokens of each feature of the batch.
+        most: padded tokens of a part; a single longer feature is a part all the same.
 
     Returns:
         Positions within the batch, each exactly once.
@@ -48,7 +49,7 @@ def grouped_by_length(lengths: Sequence[int]) -> list[list[int]]:
         costs = []
         for start in range(end - 1, -1, -1):
             tokens = ordered[end - 1] * (end - start)
-            if tokens > MOST_TOKENS and end - start > 1:
+            if tokens > most and end - start > 1:
                 break
             costs.append((best[start][0] + tokens + CALL_TOKENS, start))
         best.append(min(costs))
@@ -58,6 +59,27 @@ def grouped_by_length(lengths: Sequence[int]) -> list[list[int]]:
         parts.append(order[start:end])
         end = start
     return parts[::-1]
+
+
+def cut_by_tokens(lengths: Sequence[int], *, most: int) -> list[list[int]]:
+    """Cut one batch, as it lies, into the fewest runs of neighbours with at most so many tokens each.
+
+    Args:
+        lengths: tokens of each feature of the batch.
+        most: tokens of a part; a single longer feature is a part all the same.
+
+    Returns:
+        Positions within the batch, each exactly once.
+    """
+    parts: list[list[int]] = []
+    room = 0
+    for i, length in enumerate(lengths):
+        if not parts or length > room:
+            parts.append([])
+            room = most
+        parts[-1].append(i)
+        room -= length
+    return parts
 
 
 def canonical_batches(features: Sequence[Feature]) -> list[list[int]]:

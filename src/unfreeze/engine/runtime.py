@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from unfreeze.engine.machine import usable_cores
 from unfreeze.errors import SettingsError
 
 Precision = Literal["fp32", "bf16-matmul", "bf16-autocast"]
@@ -73,7 +74,7 @@ def prepare_process(threads: int | None = None, precision: str = "auto") -> Runt
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch
 
-    number = threads or _threads_asked_for() or _cores()
+    number = threads or _threads_asked_for() or usable_cores()
     torch.set_num_threads(number)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Runtime(device, number, _chosen(precision, device))
@@ -83,10 +84,6 @@ def _threads_asked_for() -> int:
     """What OMP_NUM_THREADS says, 0 where it says nothing usable; it may be a list, one number a nesting level."""
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(first) if first.isdecimal() else 0
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _chosen(precision: str, device: str) -> Precision:

@@ -3,19 +3,18 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from unfreeze.encoders.outline import Outline
-from unfreeze.engine.batches import collate, collate_targets, grouped_by_length, order_of
+from unfreeze.engine.batches import order_of
 from unfreeze.engine.checkpoints import Checkpoints
-from unfreeze.engine.embedding_rows import EmbeddingRows
+from unfreeze.engine.dropout import Dropout
+from unfreeze.engine.gradients import BatchGradients
 from unfreeze.engine.optimizer import build_optimizer, set_rates
 from unfreeze.engine.prediction import logits_of, summed_loss
 from unfreeze.engine.prefix import PrefixMemory, Start
@@ -126,7 +125,8 @@ class Run:
         self._model, self._outline, self._plan, self._settings = model, outline, plan, settings
         self._data, self._runtime, self._checkpoints = data, runtime, checkpoints
         self._memory = data.memory if plan.encoder_weights == "pretrained" else None
-        self._embedding_rows = EmbeddingRows(model)
+        self._dropout = Dropout(model, seed=settings.seed)
+        self._gradients = BatchGradients(model, outline, runtime=runtime, dropout=self._dropout)
         self._optimizer = build_optimizer(model, plan, settings=settings)
         self._state = State()
         self._best: dict[str, torch.Tensor] = {}
@@ -143,7 +143,8 @@ class Run:
             Interrupted: ``watch.stop`` said so; a checkpoint is written first.
         """
         cuda = [torch.cuda.current_device()] if self._runtime.device == "cuda" else []
-        with torch.random.fork_rng(devices=cuda):  # every step seeds for itself; the caller's go on
+        # Every step seeds for itself, and the caller's random numbers go on where they were.
+        with torch.random.fork_rng(devices=cuda), self._dropout.installed():
             return self._run(watch or Watch())
 
     def _run(self, watch: Watch) -> State:
@@ -209,7 +210,8 @@ class Run:
         set_rates(self._optimizer, rate=rate, stage_index=self._plan.stages.index(self._stage))
         torch.manual_seed(int(np.random.SeedSequence([settings.seed, step]).generate_state(1)[0]))
         number = sum(target != IGNORED for feature in features for target in feature.targets)
-        loss = self._accumulate(features, places, number)
+        self._dropout.step = step
+        loss = self._gradients.add(features, start=self._start(places), number=number)
         if not math.isfinite(loss):
             state.diverged = f"the loss became {loss} at step {step + 1} of {self._total}"
             return False
@@ -224,30 +226,6 @@ class Run:
         state.loss_sum += loss
         state.targets += number
         return True
-
-    def _accumulate(self, features: Sequence[Feature], places: Sequence[int], number: int) -> float:
-        """Gradients of a batch, part by part: each part's summed loss over the whole batch's number of targets."""
-        total = 0.0
-        pad = int(self._model.config.pad_token_id or 0)  # type: ignore[union-attr,arg-type]
-        parts = grouped_by_length([feature.length for feature in features])
-        ids = torch.tensor([pad, *(i for f in features for i in f.inputs["input_ids"])], device=self._runtime.device)
-        with self._embedding_rows.accumulating(ids):
-            for part in parts:
-                total += self._accumulate_part([features[i] for i in part], [places[i] for i in part], number)
-        return total
-
-    def _accumulate_part(self, members: Sequence[Feature], places: Sequence[int], number: int) -> float:
-        """Gradients of one part, by one call of the model."""
-        pad = int(self._model.config.pad_token_id or 0)  # type: ignore[union-attr,arg-type]
-        inputs = collate(members, pad_token_id=pad, device=self._runtime.device)
-        start = self._start(places)
-        with self._runtime.computing(), start.at(self._model, range(len(places))) if start else nullcontext():
-            logits = self._model(**inputs).logits
-        targets = collate_targets(members, self._runtime.device)
-        loss = cross_entropy(logits.float().flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="sum")
-        with self._runtime.computing(backward=True):
-            (loss / max(1, number)).backward()
-        return float(loss.detach())
 
     def _end_epoch(self) -> Epoch:
         """Validate, remember the best weights, begin the next pass."""

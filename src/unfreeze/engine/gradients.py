@@ -1,0 +1,112 @@
+"""The gradients of one batch, however it has to be cut to be computed.
+
+A batch is packed where the model packs; elsewhere it goes through in parts of similar length. Both ways the gradient
+is that of the whole batch: each part's loss is summed and divided by the batch's own number of targets.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from unfreeze.encoders.outline import Outline
+from unfreeze.engine.batches import MOST_TOKENS, collate, collate_targets, cut_by_tokens, grouped_by_length
+from unfreeze.engine.dropout import Dropout
+from unfreeze.engine.embedding_rows import EmbeddingRows
+from unfreeze.engine.packing import Packing, packed
+from unfreeze.engine.packing_check import way_of_batching
+from unfreeze.engine.prefix import Start
+from unfreeze.engine.runtime import Runtime
+from unfreeze.tasks import IGNORED, Feature
+
+
+class BatchGradients:
+    """Forward and backward passes of one run.
+
+    Attributes:
+        way: how the model's batches are computed, see ``way_of_batching``.
+        most_tokens: of one call of the model; halved whenever memory is short, which changes no gradient.
+
+    Args:
+        model: whose gradients are added to.
+        outline: its parts.
+        runtime: how to compute.
+        dropout: the run's; its ``part`` is set here.
+    """
+
+    def __init__(self, model: nn.Module, outline: Outline, *, runtime: Runtime, dropout: Dropout) -> None:
+        self._model, self._outline, self._runtime, self._dropout = model, outline, runtime, dropout
+        self._rows = EmbeddingRows(model)
+        self._pad = int(model.config.pad_token_id or 0)  # type: ignore[union-attr,arg-type]
+        self.way = way_of_batching(model, outline)
+        self.most_tokens = MOST_TOKENS
+
+    def add(self, features: Sequence[Feature], *, start: Start | None, number: int) -> float:
+        """Add the gradient of a batch's mean loss to the parameters that learn.
+
+        Args:
+            features: of the batch.
+            start: remembered hidden states of these features, to start from.
+            number: targets of the batch, by which the summed loss is divided.
+
+        Returns:
+            The loss summed over the targets, in nats.
+
+        Raises:
+            RuntimeError: memory does not even suffice for one feature at a time.
+        """
+        while True:
+            parts = self._parts([feature.length for feature in features])
+            try:
+                return self._add(features, parts, start, number)
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or len(parts) == len(features):
+                    raise
+            self._model.zero_grad()
+            self.most_tokens = max(1, min(self.most_tokens, sum(feature.length for feature in features)) // 2)
+
+    def _parts(self, lengths: Sequence[int]) -> list[list[int]]:
+        if self.way == "packed":
+            return cut_by_tokens(lengths, most=self.most_tokens)
+        if self.way == "padded":
+            return [list(range(len(lengths)))]
+        return grouped_by_length(lengths, most=self.most_tokens)
+
+    def _add(self, features: Sequence[Feature], parts: list[list[int]], start: Start | None, number: int) -> float:
+        total = 0.0
+        ids = [self._pad, *(i for feature in features for i in feature.inputs["input_ids"])]
+        with self._rows.accumulating(torch.tensor(ids, device=self._runtime.device)):
+            for self._dropout.part, part in enumerate(parts):
+                total += self._add_part([features[i] for i in part], part, start, number)
+        return total
+
+    def _add_part(self, members: Sequence[Feature], part: Sequence[int], start: Start | None, number: int) -> float:
+        inputs = collate(members, pad_token_id=self._pad, device=self._runtime.device)
+        targets = collate_targets(members, self._runtime.device).flatten()
+        with self._how(members, part, start):
+            with self._runtime.computing():
+                logits = self._model(**inputs).logits
+            loss = cross_entropy(logits.float().flatten(0, -2), targets, ignore_index=IGNORED, reduction="sum")
+            with self._runtime.computing(backward=True):
+                (loss / max(1, number)).backward()
+        return float(loss.detach())
+
+    def _how(
+        self, members: Sequence[Feature], part: Sequence[int], start: Start | None
+    ) -> AbstractContextManager[None]:
+        """How the model computes while it is called: packed or padded, from the text or from remembered states."""
+        whole = start is not None and start.depth == self._outline.depth  # nothing is left to pack for
+        if self.way != "packed" or whole:
+            return start.at(self._model, part) if start else nullcontext()
+        lengths = [member.length for member in members]
+        packing = Packing(lengths, device=self._runtime.device, dropout=self._dropout)
+        if start is not None:
+            return start.packed_at(self._model, part, packing=packing)
+        return packed(self._model, self._outline, packing=packing)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch failed for want of memory; on the CPU it says so in words only."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
