@@ -1,6 +1,7 @@
 # make demo   see it work            make check   the gates
 # make test   run the tests          make fix     repair what can be repaired by itself
 # make setup  only prepare .venv     make clean   remove what these commands made
+# make bench  measure the speed beside transformers' Trainer (half an hour; ONLY=P1,P4 for a part)
 #
 # PYTHON=python3.12 chooses the interpreter; TORCH_INDEX=URL adds a package index to look for torch in (its wheel for
 # Linux in the default index carries CUDA and is large).
@@ -10,14 +11,17 @@ VENV ?= .venv
 TORCH_INDEX ?=
 DEMO_ARGS ?=
 TEST_ARGS ?=
+ONLY ?=
+BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+BENCH_STAMP := $(VENV)/.bench-ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix clean
+.PHONY: help setup demo test bench check fix clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -39,6 +43,14 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(OFFLINE) $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --cov --cov-report=term --cov-report=json $(TEST_ARGS)
 	@$(BIN)/python tools/gates.py --coverage coverage.json
+
+# What the other side needs and the library does not.
+$(BENCH_STAMP): $(STAMP)
+	$(PIP) accelerate==1.15.0
+	@touch $@
+
+bench: $(BENCH_STAMP)
+	@$(OFFLINE) $(BIN)/python benchmarks/bench.py $(if $(ONLY),--only $(ONLY)) $(BENCH_ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .
