@@ -11,6 +11,7 @@ os.environ.update(
 )
 
 import ipaddress
+import itertools
 import socket
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("repeatable")
+
+
+_number = itertools.count()
 
 
 class NetworkRefused(AssertionError):
@@ -74,6 +78,23 @@ def no_network() -> Iterator[None]:
     patch.setattr(socket, "getaddrinfo", lookup)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the user's own cache out of it, also for fixtures that outlive a test, and for processes that they start."""
+    folder = tmp_path_factory.mktemp("caches")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNFREEZE_CACHE", str(folder / "shared"))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(caches: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test begins with an empty cache of its own; its folder is not made before it is used."""
+    folder = caches / f"{next(_number)}"
+    monkeypatch.setenv("UNFREEZE_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -27,14 +27,14 @@ from rows import (
     write_jsonl,
 )
 from unfreeze import conducting
-from unfreeze.compare import trials
-from unfreeze.compare.ledger import Ledger
+from unfreeze.compare import head_trials, planning, trials
 from unfreeze.compare.lock import held
 from unfreeze.compare.material import Sources
 from unfreeze.compare.options import Options
 from unfreeze.compare.pricing import Speed, outline_of
 from unfreeze.compare.trials import Trained
-from unfreeze.engine.training import State, TrainingData
+from unfreeze.engine.heads import HeadRun
+from unfreeze.engine.training import State
 from unfreeze.errors import EncoderError, Interrupted, SettingsError, StorageError
 from unfreeze.files import is_whole
 from unfreeze.front import Comparison
@@ -156,7 +156,7 @@ def test_a_crash_after_the_model_was_saved_ends_with_the_same_model(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "decide", crash)
+        patch.setattr(conducting, "_files_of", crash)
         with pytest.raises(KeyboardInterrupt):
             compare_opinions(file, tiny_encoder_dir, copied)
     watcher = Listening()
@@ -284,13 +284,14 @@ def test_a_strategy_that_does_not_fit_the_encoder_is_refused_before_anything_is_
 def test_a_model_that_diverges_on_all_rows_is_not_handed_over(
     file: Path, copied: Path, tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = conducting.train
+    real = conducting.HeadTrials.train
 
-    def diverging(*args: Any, **kwargs: Any) -> Trained:
-        return replace(real(*args, **kwargs), state=State(diverged="the loss became nan at step 3 of 9"))
+    def diverging(*args: Any, **kwargs: Any) -> Trained | None:
+        trained = real(*args, **kwargs)
+        return trained and replace(trained, state=State(diverged="the loss became nan at step 3 of 9"))
 
     shutil.rmtree(copied / "model")
-    monkeypatch.setattr(conducting, "train", diverging)
+    monkeypatch.setattr(conducting.HeadTrials, "train", diverging)
     made = compare_opinions(file, tiny_encoder_dir, copied)
     assert made.record["handed_over"] is None
     assert "the loss became nan" in made.record["not_handed_over"]
@@ -305,14 +306,13 @@ def test_the_model_handed_over_learns_from_all_rows_that_are_not_test_and_from_n
 ) -> None:
     seen: list[list[int]] = []
 
-    def spied(*args: Any, **kwargs: Any) -> TrainingData:
-        data = TrainingData(*args, **kwargs)
-        seen.append([data.features[place].example for place in data.train])
-        assert list(data.validation) == []
-        return data
+    def spied(settings: Any, weight: Any, bias: Any, train: Any, validation: Any, score: Any) -> HeadRun:
+        seen.append(list(train))
+        assert list(validation) == []
+        return HeadRun(settings, weight, bias, train, validation, score)
 
     shutil.rmtree(copied / "model")
-    monkeypatch.setattr(trials, "TrainingData", spied)
+    monkeypatch.setattr(head_trials, "HeadRun", spied)
     compare_opinions(file, tiny_encoder_dir, copied)
     (rows,) = seen
     data = finished.record["data"]["rows"]
@@ -355,7 +355,7 @@ def test_a_budget_said_to_do_does(
         step = next(timings)
         return Speed(step / 3, step, outline_of(material, arm, runtime=runtime))
 
-    monkeypatch.setattr(conducting, "measure_speed", slow)
+    monkeypatch.setattr(planning, "measure_speed", slow)
     settings = QUICKER | {"num_train_epochs": 1}
     with pytest.raises(SettingsError, match="too short for two ways") as short:
         compare_opinions(file, tiny_encoder_dir, tmp_path / "out", budget="5s", settings=settings)

@@ -111,6 +111,16 @@ def test_a_frame_that_is_wrong_is_told_by_its_rows(tiny_encoder_dir, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("strategy", [name for name, cls in unfreeze.STRATEGIES.items() if cls.search.floor])
+def test_a_floor_is_not_fitted_and_the_ways_that_give_a_model_are_named(strategy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=f"{strategy} is a floor: .* no model. Use compare, .*: ") as refused:
+        unfreeze.fit("nowhere.csv", strategy=strategy)
+    named = str(refused.value).rpartition(": ")[2].rstrip(".").split(", ")
+    assert sorted(named) == sorted(name for name, cls in unfreeze.STRATEGIES.items() if not cls.search.floor)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("written", "seconds"),
     [("90s", 90), ("15m", 900), ("1.5h", 5400), (42, 42), (0.5, 0.5), ("none", None), (None, None)],

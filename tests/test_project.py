@@ -119,10 +119,17 @@ def test_the_library_prints_only_through_its_console() -> None:
     assert offenders == []
 
 
+BETWEEN_PROCESSES = ("compare/worker.py", "compare/workers.py")
+"""They pickle what one process of ours says to another, over a pipe or in a folder of this user's."""
+
+
 def test_the_library_imports_nothing_that_reads_pickles() -> None:
     pickles = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
     offenders = [
-        f"{name}: {imported(n) & pickles}" for name, tree in sources() for n in ast.walk(tree) if imported(n) & pickles
+        f"{name}: {imported(n) & pickles}"
+        for name, tree in sources()
+        for n in ast.walk(tree)
+        if imported(n) & pickles and not name.endswith(BETWEEN_PROCESSES)
     ]
     assert offenders == []
 

@@ -14,6 +14,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from unfreeze.encoders.silence import quiet
+
 TEXT = """
 A small boat left the old harbour before dawn and nobody in the quiet town heard the engine.
 Anna Berg works for the Northern River Company in Oslo and writes long letters to her brother in Lima.
@@ -195,7 +197,8 @@ def tiny_encoder(family: str, folder: Path, *, seed: int = 0) -> Path:
         model = model_class(config)
         for parameter in model.parameters():  # far enough from the initial values that every part matters
             torch.nn.init.normal_(parameter, mean=1.0 if _is_norm(parameter, model) else 0.0, std=0.2)
-    model.save_pretrained(folder)
+    with quiet():
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -1,39 +1,35 @@
 """From the user's file to a verdict, a report and a model: the steps of a comparison, in order."""
 
-import hashlib
-import json
 import platform
 import shutil
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from unfreeze.compare.arms import Arm, make_arms
-from unfreeze.compare.comparing import ArmOutcome, Comparing, Floor, epochs_for_all_rows, watch_for
+from unfreeze.compare.comparing import ArmOutcome, Comparing, Floor, epochs_for_all_rows
+from unfreeze.compare.head_trials import HeadTrials
 from unfreeze.compare.intervals import bootstrap_interval
+from unfreeze.compare.jobs import Executor, InProcess, watch_for
 from unfreeze.compare.ledger import Ledger, opened, stored_identity
 from unfreeze.compare.material import Sources, prepare
 from unfreeze.compare.options import Options
-from unfreeze.compare.pricing import (
-    Shape,
-    Speed,
-    fit_into,
-    measure_speed,
-    outline_of,
-    plan_as_dict,
-    price_of_prefix,
-    price_of_trial,
-)
+from unfreeze.compare.planning import Planner, in_order
+from unfreeze.compare.pricing import Shape, outline_of
 from unfreeze.compare.summary import absent_row, arm_row, floor_row, seconds_of_a_run
 from unfreeze.compare.trials import Trained, train, weights_digest
 from unfreeze.compare.watching import Watcher
-from unfreeze.encoders.loading import load_encoder
+from unfreeze.compare.worker import Payload
+from unfreeze.compare.workers import Workers
+from unfreeze.encoders.loading import EMBEDDED_NAME, Encoder, load_encoder
 from unfreeze.engine.prediction import logits_of
+from unfreeze.engine.prefix_store import PrefixStore, default_folder
 from unfreeze.engine.runtime import Runtime, prepare_process
 from unfreeze.errors import Interrupted, SettingsError, StorageError
 from unfreeze.export.handing_over import CARD, check_reload, loads_with, save_card, save_model
@@ -46,6 +42,12 @@ from unfreeze.tasks import Columns
 
 _DECIDING = ("unfreeze", "torch", "transformers")
 """Packages another version of which gives other numbers; what they gave together is not mixed in one comparison."""
+
+EMBEDDED_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+"""Where the embedded encoder comes from."""
+
+_TOLD_ELSEWHERE = {"output_dir", "command", "settings", "numbers", "cache_bytes", "cache_dir"}
+"""Options that the record tells in other places, or that change no result and name folders of this machine."""
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn")
 
@@ -66,7 +68,10 @@ class Conductor:
         encoder = load_encoder(options.model)
         columns = Columns(options.text_column, options.label_column, options.group_column)
         self._watcher.said(f"encoder: {encoder.name}")
-        self.material = prepare(sources, encoder, columns=columns, task=options.task, max_dropped=options.max_dropped)
+        folder, said = options.cache_dir or default_folder(), self._watcher.said
+        cache = PrefixStore(folder, limit_bytes=options.cache_bytes, said=said)
+        chosen: dict[str, Any] = {"task": options.task, "max_dropped": options.max_dropped}
+        self.material = prepare(sources, encoder, columns=columns, cache=cache, **chosen)
         for sentence in (*self.material.says, *(f"{count}" for count in self.material.counts)):
             self._watcher.said(sentence)
         arms = make_arms(
@@ -74,6 +79,17 @@ class Conductor:
         )
         self._outline = outline_of(self.material, arms[0], runtime=self._runtime)
         self.arms = [arm for arm in arms if self._fits(arm)]
+        layers = max((head.layers for arm in self.arms for head in arm.heads), default=1)
+        self.material.expect((a.strategy.plan(self._outline) for a in self.arms), self._outline, layers=layers)
+
+        self._planner = Planner(
+            self.material,
+            self.arms,
+            outline=self._outline,
+            options=options,
+            runtime=self._runtime,
+            watcher=self._watcher,
+        )
 
     def _fits(self, arm: Arm) -> bool:
         """Whether an arm has a plan for this encoder; one that the user named must have."""
@@ -95,43 +111,18 @@ class Conductor:
 
     def plan(self, ledger: Ledger | None = None) -> dict[str, Any]:
         """What would be run, at what price, and what the budget leaves out."""
-        asked = self._asked()
-        searched = [[arm.name, len(arm.heads), arm.rates, asdict(arm.base)] for arm in self.arms]
-        content = json.dumps([asdict(asked), searched, self._options.budget_seconds])
-        name = f"plan {hashlib.sha256(content.encode()).hexdigest()[:16]}"
-        stored = ledger.decision(name) if ledger else None
-        if stored is None:
-            stored = self._priced(asked, self._speed(ledger))
-            if ledger:
-                ledger.decide(name, stored)
-        return stored
+        return self._planner.plan(ledger)
 
-    def _asked(self) -> Shape:
-        """The comparison without a budget."""
-        folds = min(len(self.material.splits.folds), self._options.folds or len(self.material.splits.folds))
-        seeds = self._options.seeds or (3 if folds == 1 else 1)
-        return Shape(tuple(arm.name for arm in self.arms), seeds, folds)
-
-    def _speed(self, ledger: Ledger | None) -> Speed:
-        """How fast this machine is, measured once a comparison, so that a budget that would do does do."""
-        stored = ledger.decision("speed") if ledger else None
-        if stored is not None:
-            return Speed(stored["forward"], stored["step"], self._outline)
-        self._watcher.said("timing a few steps …")
-        learning = next((arm for arm in self.arms if arm.learns), self.arms[0])
-        speed = measure_speed(self.material, learning, runtime=self._runtime)
-        if ledger:
-            ledger.decide("speed", {"forward": speed.forward, "step": speed.step})
-        return speed
-
-    def _priced(self, asked: Shape, speed: Speed) -> dict[str, Any]:
-        prices = {arm.name: price_of_trial(arm, self.material, speed=speed) for arm in self.arms}
-        prefix, budget = price_of_prefix(self.material, speed), self._options.budget_seconds
-        shape = asked if budget is None else fit_into(budget, self.arms, trial_prices=prices, prefix=prefix, most=asked)
-        return plan_as_dict(shape, self.arms, trial_prices=prices, prefix=prefix) | {
-            "asked_seeds": asked.seeds,
-            "asked_folds": asked.folds,
-        }
+    @contextmanager
+    def _executor(self, ledger: Ledger) -> Iterator[Executor]:
+        """Who runs the trials."""
+        if self._planner.workers == 1:
+            yield InProcess(self.material, ledger.trials, runtime=self._runtime, watcher=self._watcher)
+            return
+        seconds = watch_for(self._watcher, "").checkpoint_seconds
+        payload = Payload(self.material, ledger.trials, replace(self._runtime, threads=1), seconds)
+        with Workers(self._planner.workers, payload, watcher=self._watcher) as workers:
+            yield workers
 
     def conduct(self) -> dict[str, Any]:
         """Run everything that is not in the ledger yet, and write what is handed over.
@@ -145,22 +136,31 @@ class Conductor:
             Interrupted: the watcher said so.
         """
         with opened(self.folder, self._identity()) as ledger:
-            return self._conduct(ledger)
+            goes, plan = _Goes(ledger), self.plan(ledger)
+            try:
+                return self._conduct(ledger, plan, goes)
+            except BaseException:
+                with suppress(StorageError):  # what went wrong first is what the user must hear of
+                    goes.noted()
+                raise
 
-    def _conduct(self, ledger: Ledger) -> dict[str, Any]:
-        started = time.perf_counter()
-        plan = self.plan(ledger)
+    def _conduct(self, ledger: Ledger, plan: Mapping[str, Any], goes: "_Goes") -> dict[str, Any]:
         self._watcher.planned(plan)
         shape = Shape(tuple(row["name"] for row in plan["arms"] if row["kept"]), plan["seeds"], plan["folds"])
-        comparing = Comparing(
-            self.material, ledger, runtime=self._runtime, watcher=self._watcher, seed=self._options.seed
-        )
-        outcomes = []
-        for arm in sorted(self.arms, key=lambda arm: _trial_price(plan, arm)):
-            if arm.name in shape.arms:
-                outcome = comparing.search(arm)
-                comparing.runs(outcome, shape)
-                outcomes.append(outcome)
+        arms = [arm for arm in self.arms if arm.name in shape.arms]
+        with self._executor(ledger) as executor:
+            comparing = Comparing(
+                self.material,
+                ledger,
+                executor=executor,
+                watcher=self._watcher,
+                seed=self._options.seed,
+                together=self._heads_alone(arms),
+            )
+            order = in_order(arms, plan, side_by_side=executor.capacity > 1)
+            begun = {outcome.arm.name: outcome for outcome in comparing.outcomes(order, shape)}
+            outcomes = [begun[arm.name] for arm in in_order(arms, plan, side_by_side=False)]
+        goes.noted()
         self._watcher.said("floors that need no encoder …")
         floors = comparing.floors(shape)
         record = self._record(outcomes, floors, plan, shape)
@@ -169,9 +169,15 @@ class Conductor:
         chosen = next((o for o in outcomes if o.arm.name == record["recommendation"]["chosen"]), None)
         if chosen is not None:
             self._hand_over(chosen, record, ledger)
-        record["seconds"] = time.perf_counter() - started
+        seconds = goes.noted()
+        record |= {"seconds": sum(seconds), "goes": len(seconds)}
         self._write(record)
         return record
+
+    def _heads_alone(self, arms: Sequence[Arm]) -> frozenset[str]:
+        """Arms that train nothing but the head: their trials read the same features."""
+        head = set(self._outline.head)
+        return frozenset(arm.name for arm in arms if arm.strategy.plan(self._outline).ever_trainable <= head)
 
     def _identity(self) -> dict[str, Any]:
         """What makes it this comparison and no other."""
@@ -193,7 +199,7 @@ class Conductor:
         rows += [floor_row(floor, task) for floor in floors]
         for row in rows:
             row["number"] = options.numbers.get(row["name"])
-        chosen = {k: v for k, v in asdict(options).items() if k not in {"output_dir", "command", "settings", "numbers"}}
+        chosen = {k: v for k, v in asdict(options).items() if k not in _TOLD_ELSEWHERE}
         return {
             "format": 1,
             "unfreeze": _version("unfreeze"),
@@ -214,8 +220,8 @@ class Conductor:
         encoder = self.material.encoder
         numbers = [record["parameters"] for outcome in outcomes for record in outcome.records.values()]
         layers = getattr(encoder.config, "num_hidden_layers", None)
-        named = {"name": encoder.name, "family": encoder.family, "digest": encoder.digest, "window": encoder.window}
-        return named | {"layers": layers, "parameters": min(numbers, default=None)}
+        named = {"name": encoder.name, "hub_id": _hub_id(encoder), "family": encoder.family, "digest": encoder.digest}
+        return named | {"window": encoder.window, "layers": layers, "parameters": min(numbers, default=None)}
 
     def _recommend(self, outcomes: Sequence[ArmOutcome], floors: Sequence[Floor], plan: Mapping[str, Any]) -> Any:
         steps = self.arms[0].base.steps_per_epoch(len(self.material.places(self.material.splits.folds[0].train)))
@@ -246,7 +252,9 @@ class Conductor:
             return
         self._watcher.began(arm.name, "on all rows that are not test")
         watch, folder = watch_for(self._watcher, arm.name), ledger.folder_of(trial)
-        trained = train(self.material, trial, runtime=self._runtime, folder=folder, watch=watch)
+        trained = HeadTrials(self.material, runtime=self._runtime).train(trial, watch=watch)
+        if trained is None:
+            trained = train(self.material, trial, runtime=self._runtime, folder=folder, watch=watch)
         if trained.state.diverged:
             record["not_handed_over"] = f"{arm.name}, trained on all rows that are not test: {trained.state.diverged}"
             self._watcher.said(f"no model is handed over: {record['not_handed_over']}")
@@ -307,6 +315,32 @@ class Conductor:
         write_text(self.folder / "report.html", render_page(record))
 
 
+class _Goes:
+    """The seconds of every command that worked on a comparison, kept in its ledger, so that going on adds up.
+
+    Args:
+        ledger: of the comparison.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self._started = ledger, time.perf_counter()
+        self._before: list[float] = ledger.decision("seconds of each go") or []
+
+    def noted(self) -> list[float]:
+        """The seconds of each go, the last until now; also written down, because a kill comes unannounced."""
+        seconds = [*self._before, time.perf_counter() - self._started]
+        self._ledger.decide("seconds of each go", seconds)
+        return seconds
+
+
+def _hub_id(encoder: Encoder) -> str | None:
+    """The encoder's name on the Hugging Face hub; None for a local folder."""
+    if encoder.name == EMBEDDED_NAME:
+        return EMBEDDED_HUB_ID
+    local = Path(encoder.name).expanduser().resolve() == encoder.folder.resolve()
+    return None if local else encoder.name
+
+
 def _candidate(outcome: ArmOutcome, steps_per_epoch: int) -> Candidate:
     """An arm that was run, as the verdict sees it."""
     arm, records = outcome.arm, list(outcome.records.values())
@@ -330,10 +364,6 @@ def _absent(name: str, floor: bool, state: Literal["dropped", "failed"], reason:
 def _files_of(model: Path) -> dict[str, str]:
     """SHA-256 of a saved model's files, but of its card: that one is written anew when a comparison is judged again."""
     return {name: digest for name, digest in read_json(model / MANIFEST)["files"].items() if name != CARD}
-
-
-def _trial_price(plan: Mapping[str, Any], arm: Arm) -> float:
-    return next(row["trial_seconds"] for row in plan["arms"] if row["name"] == arm.name)
 
 
 def _version(package: str) -> str:

@@ -1,5 +1,6 @@
 """The front door: what a user calls, from Python or through the command line."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from unfreeze.compare.options import Options
-from unfreeze.errors import SettingsError
+from unfreeze.engine.prefix_store import PrefixStore, default_folder
+from unfreeze.errors import SettingsError, StorageError
 from unfreeze.files import read_json
-from unfreeze.strategies import strategy_named
+from unfreeze.strategies import STRATEGIES, strategy_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,8 +96,11 @@ def compare(
     settings: Mapping[str, Any] | None = None,
     max_dropped: float = 0.1,
     threads: int | None = None,
+    workers: int | None = None,
     precision: str = "auto",
     output_dir: str | Path | None = None,
+    cache_size: str | int = "2GB",
+    cache_dir: str | Path | None = None,
     command: str | None = None,
     numbers: Mapping[str, int] | None = None,
     watcher: "Watcher | None" = None,
@@ -124,8 +129,13 @@ def compare(
         settings: training settings fixed for all arms, such as {"num_train_epochs": 3}.
         max_dropped: largest share of a file's rows that may be dropped.
         threads: threads of one operation; None for the cores this process may use.
+        workers: processes that train side by side, each on one thread; 1 for this process alone, None for what a short
+            calibration finds faster.
         precision: "auto", "fp32" or "bf16".
         output_dir: where everything goes; a comparison under way there is gone on with.
+        cache_size: what hidden states of frozen layers may take on disk, such as "500MB", or bytes; 0 to keep none.
+        cache_dir: where they are kept for later commands; None for the environment's ``UNFREEZE_CACHE``, else the
+            user's folder of caches.
         command: how this comparison is spelled, for the report.
         numbers: numbers that the report shows beside the ways, by name.
         watcher: told what happens.
@@ -157,8 +167,11 @@ def compare(
         settings=dict(settings or {}),
         max_dropped=max_dropped,
         threads=threads,
+        workers=workers,
         precision=precision,
         output_dir=None if output_dir is None else Path(output_dir),
+        cache_bytes=bytes_of(cache_size),
+        cache_dir=None if cache_dir is None else Path(cache_dir),
         command=command,
         numbers=dict(numbers or {}),
     )
@@ -187,8 +200,11 @@ def fit(
     settings: Mapping[str, Any] | None = None,
     max_dropped: float = 0.1,
     threads: int | None = None,
+    workers: int | None = None,
     precision: str = "auto",
     output_dir: str | Path | None = None,
+    cache_size: str | int = "2GB",
+    cache_dir: str | Path | None = None,
     command: str | None = None,
     watcher: "Watcher | None" = None,
 ) -> Comparison:
@@ -212,8 +228,13 @@ def fit(
         settings: training settings, such as {"num_train_epochs": 3}.
         max_dropped: largest share of a file's rows that may be dropped.
         threads: threads of one operation; None for the cores this process may use.
+        workers: processes that train side by side, each on one thread; 1 for this process alone, None for what a short
+            calibration finds faster.
         precision: "auto", "fp32" or "bf16".
         output_dir: where everything goes; a run under way there is gone on with.
+        cache_size: what hidden states of frozen layers may take on disk, such as "500MB", or bytes; 0 to keep none.
+        cache_dir: where they are kept for later commands; None for the environment's ``UNFREEZE_CACHE``, else the
+            user's folder of caches.
         command: how this is spelled, for the report.
         watcher: told what happens.
 
@@ -221,8 +242,10 @@ def fit(
         The comparison of one arm; its ``best`` is the model.
 
     Raises:
+        SettingsError: the strategy is a floor, or as for ``compare``.
         UnfreezeError: as for ``compare``.
     """
+    refuse_floor(strategy)
     return compare(
         file,
         train=train,
@@ -242,11 +265,32 @@ def fit(
         settings=settings,
         max_dropped=max_dropped,
         threads=threads,
+        workers=workers,
         precision=precision,
         output_dir=output_dir,
+        cache_size=cache_size,
+        cache_dir=cache_dir,
         command=command,
         watcher=watcher,
     )
+
+
+def refuse_floor(strategy: str) -> None:
+    """Refuse a way that gives no model, before anything is read or trained.
+
+    Args:
+        strategy: as a user spells it.
+
+    Raises:
+        SettingsError: it is a floor, or there is no such strategy.
+    """
+    if strategy_named(strategy).search.floor:
+        ways = {name: cls.search for name, cls in STRATEGIES.items() if not cls.search.floor}
+        named = ", ".join(sorted(ways, key=lambda name: ways[name].priority))
+        raise SettingsError(
+            f"{strategy} is a floor: it shows what the others must beat and is never handed over, so there would be no "
+            f"model. Use compare, which shows its scores, or a --strategy that gives a model: {named}."
+        )
 
 
 def plan_comparison(sources: "Sources", options: Options) -> dict[str, Any]:
@@ -296,3 +340,42 @@ def seconds_of(budget: str | float | None) -> float | None:
     if not seconds > 0:
         raise SettingsError(f"a budget is a time such as 90s, 15m or 2h; got {budget!r}")
     return seconds
+
+
+def bytes_of(size: str | int) -> int:
+    """A size such as "500MB", "2GB" or "1.5GiB", or a number of bytes, in bytes.
+
+    Raises:
+        SettingsError: it is none of these.
+    """
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(?:([KMGT])(I?)B?|B)?", str(size).strip().upper())
+    if found is None:
+        raise SettingsError(f"a size is a number of bytes such as 500MB or 2GB, 0 for none; got {size!r}")
+    number, letter, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(letter or " "))
+
+
+def cache(*, cache_dir: str | Path | None = None, clear: bool = False) -> dict[str, Any]:
+    """What is cached of hidden states; on request, delete it all, which only costs computing it again.
+
+    Args:
+        cache_dir: the folder of all that is cached; None as for ``compare``.
+        clear: whether to delete it.
+
+    Returns:
+        ``folder``, ``bytes`` (before deleting), and ``files``, a row each, last used first: how many ``bytes``, when it
+        was ``used`` (seconds since 1970), and what its states follow from (``encoder``, ``depth``, ``precision`` …).
+
+    Raises:
+        StorageError: something cannot be read or deleted.
+    """
+    store = PrefixStore(default_folder() if cache_dir is None else Path(cache_dir), limit_bytes=0)
+    try:
+        entries = store.entries()
+        if clear:
+            store.clear()
+    except OSError as error:
+        place = error.filename or store.folder
+        raise StorageError(f"{place}: cannot be used: {error.strerror}; --cache-dir names another folder") from error
+    files = [{**entry.key, "bytes": entry.size, "used": entry.used} for entry in entries]
+    return {"folder": str(store.folder), "bytes": sum(entry.size for entry in entries), "files": files}

@@ -140,7 +140,7 @@ def test_few_empty_texts_are_dropped_and_counted_aloud(here, tiny_encoder_dir):
     (here / "a.csv").write_bytes(lines((3, " ,pos"), (8, ",neg")))
     said = say("compare", "a.csv", "--model", tiny_encoder_dir, "--budget", "0.001s")
     assert "2 of 40 rows of a.csv had no text and were dropped" in said.err
-    refused(said, 2, "a budget of 0 s is too short", "--budget")
+    refused(said, 2, "a budget of under 1 s is too short", "--budget")
     assert not (here / "unfreeze-a" / "trials").exists() or not any((here / "unfreeze-a" / "trials").iterdir())
 
 
@@ -212,6 +212,13 @@ def test_verbs_and_files_that_are_missing_are_said_in_one_line(here):
     )
     refused(say("compare", "--quiet"), 2, "give either one FILE")
     refused(say("fit", "a.csv"), 2, "--strategy")
+    assert everything_in(here) == {}
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_a_floor_gives_no_model_and_is_refused_before_anything_is_read(here, options):
+    said = say("fit", "nowhere.csv", "--strategy", "untouched", *options)
+    refused(said, 2, "untouched is a floor", "never handed over", "Use compare, which shows its scores", "head-only")
     assert everything_in(here) == {}
 
 

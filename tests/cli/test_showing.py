@@ -11,19 +11,26 @@ import pytest
 from commands import say
 from unfreeze import STRATEGIES
 from unfreeze.cli.live import Live
-from unfreeze.cli.showing import counted, plan_table, rendered, results, runs_of, unseen
+from unfreeze.cli.showing import closing, plan_table, rendered, results, runs_of, unseen
 
 COMMANDS = sys.modules["unfreeze.cli.main"]  # by its name: the package has a function called main, too
 
 
 def plan(**changed):
-    numbers = {"trial_seconds": 2.0, "price_seconds": 9.0, "tuning_trials": 4}
+    numbers = {"trial_seconds": 2.0, "price_seconds": 101.0, "tuning_trials": 4}
     arms = [
         {"name": "head-only", "kept": True, "reason": ""},
         {"name": "full", "kept": False, "reason": "does not fit"},
     ]
     arms = [arm | numbers for arm in arms]
-    return {"arms": arms, "seeds": 1, "folds": 5, "total_seconds": 120.0} | changed
+    return {
+        "arms": arms,
+        "seeds": 1,
+        "folds": 5,
+        "prefix_seconds": 5.0,
+        "refit_seconds": 14.0,
+        "total_seconds": 120.0,
+    } | changed
 
 
 def test_without_a_verb_the_help_is_shown():
@@ -67,18 +74,16 @@ def test_runs_are_counted_in_words(shape, words):
     assert runs_of(shape) == words
 
 
-def test_one_has_no_plural():
-    assert (counted(1, "trial"), counted(0, "trial")) == ("1 trial", "0 trials")
-
-
 def test_tables_are_never_wider_than_asked_and_lose_no_text():
     stage = {"start": 0.0, "learns": "embeddings, layers 0–11, top, head", "trainable_parameters": 22_700_000.0}
     stage |= {"share": 1.0, "learning_rates": [2e-5, 1e-4]}
     arms = [arm | {"stages": [stage]} for arm in plan()["arms"]]
     text = plan_table(plan(arms=arms))
     assert "22.7 M" in text
-    assert "2e-05, 0.0001" in text
+    assert "2e-5, 0.0001" in text
     assert "dropped: full does not fit" in text
+    prices = [line.split()[-2:] for line in text.splitlines() if line.endswith((" s", " min"))]
+    assert prices == [["101", "s"], ["5", "s"], ["14", "s"], ["2", "min"]]
     from rich.text import Text
 
     lines = rendered(Text("word " * 60), 40).splitlines()
@@ -117,6 +122,13 @@ def test_on_a_narrow_terminal_names_and_intervals_stay_whole(monkeypatch):
         assert words in table
 
 
+def test_the_time_of_a_comparison_that_was_gone_on_with_is_that_of_all_its_commands(tmp_path):
+    record = {"recommendation": {"sentences": ["No."]}, "handed_over": None, "seconds": 1920.0}
+    assert "time     32 min\n" in closing(record, tmp_path) + "\n"
+    assert "time     32 min\n" in closing(record | {"goes": 1}, tmp_path) + "\n"
+    assert "time     32 min in 2 goes" in closing(record | {"goes": 2}, tmp_path)
+
+
 def test_unseen_sentences_are_shown_with_what_was_found():
     text = unseen({"a": "pos", "b": [{"text": "Oslo", "label": "LOC"}], "c": []})
     assert "→ pos" in text
@@ -146,7 +158,7 @@ def test_where_there_is_no_terminal_each_arm_gets_one_line(monkeypatch):
     with Live() as live:
         watched(live)
     assert stream.getvalue().splitlines() == [
-        "plan: 1 way, each with 1 seed on each of 5 folds; at most 2 min",
+        "plan: 1 way, with 1 seed on each of 5 folds; at most 2 min",
         "left out, because the budget is short: full",
         "head-only: 9 trials done, best score so far 80.0",
     ]

@@ -34,11 +34,13 @@ def an_arm(name: str = "full", *, rates: tuple[float, ...] = (1e-4, 2e-5, 5e-4),
 
 def run(arm: Arm, scores: list[float]) -> tuple[list[tuple[str, float]], str, float]:
     """What a search tries with these scores, and the head and rate it ends with."""
-    given, tried = {}, []
-    for trial, score in zip(search_order(arm, given, seed=4, fold=0), scores, strict=True):
-        tried.append((trial.head.pooling, trial.settings.learning_rate))
-        given[trial] = score
-        assert (trial.settings.seed, trial.fold, trial.strategy) == (4, 0, arm.name)
+    given, tried, left = {}, [], list(scores)
+    for trials in search_order(arm, given, seed=4, fold=0):
+        for trial in trials:
+            tried.append((trial.head.pooling, trial.settings.learning_rate))
+            given[trial] = left.pop(0)
+            assert (trial.settings.seed, trial.fold, trial.strategy) == (4, 0, arm.name)
+    assert not left
     best = best_trial(given)
     return tried, best.head.pooling, best.settings.learning_rate
 
@@ -65,6 +67,13 @@ def test_a_search_always_tries_as_many_settings_as_it_says_and_none_twice(scores
     arm = an_arm()
     tried, _, _ = run(arm, scores)
     assert len(set(tried)) == len(tried) == arm.tuning_trials == 4
+
+
+@pytest.mark.parametrize("tuning", [1, 2, 3, 5])
+def test_every_arm_but_floors_has_the_same_number_of_settings_to_try(material: Material, tuning: int) -> None:
+    arms = make_arms(None, material, tuning=tuning, overrides={}, seed=0)
+    assert len({len(arm.heads) for arm in arms if not arm.strategy.search.floor}) > 1
+    assert len({arm.tuning_trials for arm in arms if not arm.strategy.search.floor}) == 1
 
 
 @pytest.mark.parametrize(

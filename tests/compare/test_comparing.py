@@ -10,12 +10,14 @@ import pytest
 from safetensors.numpy import save
 
 from rows import Listening
-from unfreeze.compare import comparing
+from unfreeze.compare import jobs
 from unfreeze.compare.arms import Arm
-from unfreeze.compare.comparing import Comparing, epochs_for_all_rows, score_of, watch_for
+from unfreeze.compare.comparing import ArmOutcome, Comparing, epochs_for_all_rows, score_of
+from unfreeze.compare.jobs import watch_for
 from unfreeze.compare.ledger import Ledger
 from unfreeze.compare.pricing import Shape
-from unfreeze.compare.trials import OUTPUTS, RESULT, Trial
+from unfreeze.compare.recording import OUTPUTS, RESULT
+from unfreeze.compare.trials import Trial
 from unfreeze.data.example import Example
 from unfreeze.data.splitting import Fold, Splits
 from unfreeze.encoders.head_settings import HeadSettings
@@ -65,19 +67,25 @@ class Scripted:
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     scripted = Scripted({})
-    monkeypatch.setattr(comparing, "run_trial", scripted)
+    monkeypatch.setattr(jobs, "run_trial", scripted)
+    monkeypatch.setattr(jobs, "HeadTrials", lambda *_, **__: SimpleNamespace(run=lambda *_, **__: {}))
     return scripted
 
 
 def made(tmp_path: Path, watcher: Listening | None = None) -> Comparing:
     ledger = Ledger(tmp_path / "out", {"a": 1})
-    return Comparing(MATERIAL, ledger, runtime=Runtime("cpu", 1, "fp32"), watcher=watcher or Listening(), seed=0)
+    watcher = watcher or Listening()
+    executor = jobs.InProcess(MATERIAL, ledger.trials, runtime=Runtime("cpu", 1, "fp32"), watcher=watcher)
+    return Comparing(MATERIAL, ledger, executor=executor, watcher=watcher, seed=0)
+
+
+def run(comparison: Comparing, arm: Arm, *, seeds: int = 1, folds: int = 1) -> ArmOutcome:
+    return comparison.outcomes([arm], Shape((arm.name,), seeds, folds))[0]
 
 
 def test_runs_are_put_together_by_example_seed_and_fold(script: Scripted, tmp_path: Path) -> None:
     comparison = made(tmp_path)
-    outcome = comparison.search(ARM)
-    comparison.runs(outcome, Shape(("full",), 2, 3))
+    outcome = run(comparison, ARM, seeds=2, folds=3)
     assert outcome.runs is not None
     assert comparison.validated(3) == [0, 1, 2, 3, 4, 5, 6]
     assert outcome.runs.counts[:, :, 0].tolist() == [[1, 1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 0, 0, 0]]
@@ -89,7 +97,7 @@ def test_runs_are_put_together_by_example_seed_and_fold(script: Scripted, tmp_pa
 
 def test_seeds_and_folds_reach_the_trials(script: Scripted, tmp_path: Path) -> None:
     comparison = made(tmp_path)
-    comparison.runs(comparison.search(ARM), Shape(("full",), 2, 2))
+    run(comparison, ARM, seeds=2, folds=2)
     given = {(t.settings.seed, t.fold) for t in script.ran}
     assert given == {(0, 0), (0, 1), (1, 0), (1, 1)}
     assert {t.settings.learning_rate for t in script.ran[2:]} == {1e-4}
@@ -98,8 +106,7 @@ def test_seeds_and_folds_reach_the_trials(script: Scripted, tmp_path: Path) -> N
 def test_a_floor_is_run_with_one_seed(script: Scripted, tmp_path: Path) -> None:
     arm = replace(ARM, name="scratch", strategy=strategy_named("scratch"), rates=(1e-4,))
     comparison = made(tmp_path)
-    outcome = comparison.search(arm)
-    comparison.runs(outcome, Shape(("scratch",), 3, 2))
+    outcome = run(comparison, arm, seeds=3, folds=2)
     assert {t.settings.seed for t in script.ran} == {0}
     assert outcome.runs is not None
     assert outcome.runs.scores.shape == (1, 2)
@@ -108,8 +115,7 @@ def test_a_floor_is_run_with_one_seed(script: Scripted, tmp_path: Path) -> None:
 def test_a_run_that_diverged_is_nan_and_stays_on_record(script: Scripted, tmp_path: Path) -> None:
     script.states[1e-4, 1, 1] = "diverged"
     comparison = made(tmp_path)
-    outcome = comparison.search(ARM)
-    comparison.runs(outcome, Shape(("full",), 2, 2))
+    outcome = run(comparison, ARM, seeds=2, folds=2)
     assert outcome.runs is not None
     assert np.isnan(outcome.runs.scores).tolist() == [[False, False], [False, True]]
     lost = np.isnan(outcome.runs.counts).all(axis=2)
@@ -121,7 +127,7 @@ def test_a_run_that_diverged_is_nan_and_stays_on_record(script: Scripted, tmp_pa
 
 def test_settings_that_diverge_lose_the_search(script: Scripted, tmp_path: Path) -> None:
     script.states[1e-4, 0, 0] = "diverged"
-    outcome = made(tmp_path).search(ARM)
+    outcome = run(made(tmp_path), ARM)
     assert outcome.chosen is not None
     assert outcome.chosen.settings.learning_rate == 1e-3
     assert outcome.failed is None
@@ -131,8 +137,7 @@ def test_an_arm_that_always_diverges_fails_and_keeps_its_records(script: Scripte
     script.states |= {(rate, 0, 0): "diverged" for rate in ARM.rates}
     watcher = Listening()
     comparison = made(tmp_path, watcher)
-    outcome = comparison.search(ARM)
-    comparison.runs(outcome, Shape(("full",), 2, 2))
+    outcome = run(comparison, ARM, seeds=2, folds=2)
     assert outcome.failed == "its loss became infinite under every setting tried"
     assert outcome.runs is None
     assert len(outcome.tried) == len(script.ran) == 2
@@ -141,19 +146,18 @@ def test_an_arm_that_always_diverges_fails_and_keeps_its_records(script: Scripte
 
 def test_settings_that_cannot_be_trained_lose_to_those_that_can(script: Scripted, tmp_path: Path) -> None:
     script.states[1e-4, 0, 0] = EncoderError("no")
-    outcome = made(tmp_path).search(ARM)
+    outcome = run(made(tmp_path), ARM)
     assert outcome.failed is None
     assert outcome.chosen is not None
     assert outcome.chosen.settings.learning_rate == 1e-3
     script.states[1e-3, 0, 0] = EncoderError("nor this")
-    assert made(tmp_path / "other").search(ARM).failed == "no"
+    assert run(made(tmp_path / "other"), ARM).failed == "no"
 
 
 def test_an_error_in_a_later_run_fails_the_arm(script: Scripted, tmp_path: Path) -> None:
     script.states[1e-4, 1, 0] = MemoryError()
     comparison = made(tmp_path)
-    outcome = comparison.search(ARM)
-    comparison.runs(outcome, Shape(("full",), 2, 1))
+    outcome = run(comparison, ARM, seeds=2, folds=1)
     assert outcome.failed == "it needs more memory than this machine has free"
     assert outcome.runs is None
 
@@ -161,9 +165,9 @@ def test_an_error_in_a_later_run_fails_the_arm(script: Scripted, tmp_path: Path)
 def test_interruption_is_no_failure(script: Scripted, tmp_path: Path) -> None:
     script.states[1e-4, 0, 0] = Interrupted("stopped")
     with pytest.raises(Interrupted):
-        made(tmp_path).search(ARM)
+        run(made(tmp_path), ARM)
     with pytest.raises(Interrupted, match="goes on from here"):
-        made(tmp_path, Listening(-1)).search(ARM)
+        run(made(tmp_path, Listening(-1)), ARM)
 
 
 def test_floors_are_scored_on_the_same_folds(tmp_path: Path) -> None:
@@ -182,6 +186,21 @@ def test_floors_are_scored_on_the_same_folds(tmp_path: Path) -> None:
     assert majority.test is not None
     assert len(majority.test) == 2
     assert len(made(tmp_path).floors(Shape(("full",), 1, 1))[0].runs.counts[0]) == 2
+
+
+def test_floors_never_learn_from_the_rows_that_they_are_scored_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, learned = Classification.floors, []
+
+    def spied(self: Classification, train: Any, examples: Any, *, seed: int) -> Any:
+        learned.append(([e.text for e in train], [e.text for e in examples]))
+        return real(self, train, examples, seed=seed)
+
+    monkeypatch.setattr(Classification, "floors", spied)
+    made(tmp_path).floors(Shape((), 1, 3))
+    texts = [[[f"text {i}" for i in rows] for rows in (fold.train, fold.validation)] for fold in FOLDS]
+    assert [[*pair] for pair in learned] == [*texts, [[f"text {i}" for i in range(7)], ["text 7", "text 8"]]]
 
 
 def test_a_score_is_read_only_from_a_run_that_ended_well() -> None:

@@ -9,7 +9,8 @@ import pytest
 from safetensors.numpy import save
 
 from unfreeze.compare.ledger import Ledger, opened, stored_identity
-from unfreeze.compare.trials import OUTPUTS, RESULT, Trial
+from unfreeze.compare.recording import OUTPUTS, RESULT
+from unfreeze.compare.trials import Trial
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.engine.settings import TrainingSettings
 from unfreeze.errors import SettingsError, StorageError

@@ -1,6 +1,7 @@
 """What a comparison works on: the same for all arms, and told apart by its digest."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from tiny import tiny_encoder
 from unfreeze.compare.material import Material, Sources, prepare
 from unfreeze.data.splitting import text_key
 from unfreeze.encoders.loading import Encoder, load_encoder
+from unfreeze.encoders.outline import Outline
 from unfreeze.errors import DataError, SettingsError
+from unfreeze.plan import Group, Plan, Stage, one_stage
 from unfreeze.tasks import Columns
 
 Preparing = Callable[..., Material]
@@ -73,6 +76,17 @@ def test_equal_texts_never_straddle_the_splits(preparing: Preparing) -> None:
     keys = [{text_key(material.examples[i].text) for i in part} for part in parts]
     assert sum(len(k) for k in keys) == len(set().union(*keys)) == 60
     assert sum(len(part) for part in parts) == 80
+
+
+def test_a_column_of_splits_is_read_of_the_rows_that_are_kept(preparing: Preparing) -> None:
+    rows = given_splits()
+    rows[3]["text"] = ""
+    material = preparing(rows)
+    (fold,) = material.splits.folds
+    said = {row["text"]: row["split"] for row in rows}
+    for name, places in (("train", fold.train), ("validation", fold.validation), ("test", material.splits.test)):
+        assert {said[material.examples[i].text] for i in places} == {name}
+    assert len(material.examples) == 59
 
 
 def test_the_fold_of_the_final_model_is_all_that_is_not_test(preparing: Preparing) -> None:
@@ -138,3 +152,21 @@ def test_the_output_folder_is_named_after_the_rows() -> None:
     assert Sources("data/reviews.csv.gz").stem == "reviews"
     assert Sources(train=Path("a/train.jsonl")).stem == "train"
     assert Sources(pd.DataFrame()).stem == "frame"
+
+
+def test_a_material_expects_the_depths_that_its_plans_start_from_and_its_heads_read(preparing: Preparing) -> None:
+    material = preparing(opinions(40))
+    assert material.memory.expected is None, "nobody has said"
+    layers = tuple((f"layer.{i}",) for i in range(6))
+    names = ("words", *(name for layer in layers for name in layer), "head")
+    outline = Outline(("words",), layers, (), ("head",), (), dict.fromkeys(names, 1), "layer", "")
+    head, last, lower = one_stage(["head"]), one_stage(["head", "layer.5"]), one_stage(["head", "layer.1"])
+    scratch = replace(lower, encoder_weights="random")
+    material.expect([head, last, scratch], outline, layers=1)
+    assert material.memory.expected == {5, 6}
+    material.expect([head], outline, layers=4)
+    assert material.memory.expected == {3, 4, 5, 6}
+    alone = (Group(("head",)),)
+    gradual = Plan((Stage(0.0, alone), Stage(0.5, (Group(("layer.4",)),)), Stage(0.9, alone)))
+    material.expect([gradual], outline, layers=1)
+    assert material.memory.expected == {4, 6}, "a layer that has learned is no longer the pretrained one"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unfreeze.compare.arms import Arm
-from unfreeze.compare.pricing import REFIT, Shape, ceil_minutes, fit_into, plan_as_dict, price_of, spelled
+from unfreeze.compare.pricing import REFIT, Shape, ceil_minutes, fit_into, plan_as_dict, price_of
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.engine.settings import TrainingSettings
 from unfreeze.errors import SettingsError
@@ -110,9 +110,10 @@ def test_the_plan_names_what_is_left_out() -> None:
     assert plan["total_seconds"] == price(shape)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(45.2, "45 s"), (89.0, "89 s"), (720.0, "12 min"), (3900.0, "1 h 5 min"), (3570.0, "1 h 0 min")],
-)
-def test_times_are_said_as_people_say_them(seconds: float, said: str) -> None:
-    assert spelled(seconds) == said
+@given(st.sets(st.sampled_from([arm.name for arm in ARMS])), st.integers(1, 3), st.integers(1, 5))
+def test_the_prices_of_a_plan_add_up_to_its_total(names: set[str], seeds: int, folds: int) -> None:
+    plan = plan_as_dict(Shape(tuple(names), seeds, folds), ARMS, trial_prices=PRICES, prefix=5.0)
+    kept = sum(row["price_seconds"] for row in plan["arms"] if row["kept"])
+    assert plan["total_seconds"] == pytest.approx(kept + plan["prefix_seconds"] + plan["refit_seconds"])
+    dearest = max((PRICES[name] for name in names if name in RIVALS), default=0.0)
+    assert plan["refit_seconds"] == REFIT * dearest

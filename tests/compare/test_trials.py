@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from unfreeze.compare.trials import Trial, _collapsed, weights_digest
+from unfreeze.compare.recording import is_collapsed
+from unfreeze.compare.trials import Trial, weights_digest
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.engine.settings import TrainingSettings
 from unfreeze.tasks import Prediction
@@ -55,12 +56,12 @@ def test_the_digest_of_weights_sees_every_tensor_and_its_name() -> None:
     assert weights_digest(other) != before
 
 
-def test_saying_the_same_of_everything_is_collapsed() -> None:
+def test_saying_the_same_of_everything_isis_collapsed() -> None:
     a, b = Prediction("a", 1.0), Prediction("b", 1.0)
-    assert _collapsed([a, a])
-    assert not _collapsed([a, b])
+    assert is_collapsed([a, a])
+    assert not is_collapsed([a, b])
     nothing, something = Prediction(("O", "O"), 1.0), Prediction(("O", "B-X"), 1.0)
-    assert _collapsed([nothing, nothing])
-    assert not _collapsed([nothing, something])
-    assert not _collapsed([something, something])
+    assert is_collapsed([nothing, nothing])
+    assert not is_collapsed([nothing, something])
+    assert not is_collapsed([something, something])
     assert np.isfinite(a.probability)

@@ -15,7 +15,7 @@ from unfreeze.encoders.loading import load_encoder
 from unfreeze.encoders.reading_outline import read_outline
 from unfreeze.errors import EncoderError, SettingsError
 
-LABELS = ("neg", "neutral", "pos")
+LABELS = ("pos", "neg", "neutral")  # in no order of their own
 HEADS = [
     ("sequence", HeadSettings()),
     ("token", HeadSettings()),

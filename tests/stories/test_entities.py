@@ -81,9 +81,8 @@ def test_conll_columns_of_the_first_scheme_are_recognised_and_said(tiny_encoder_
     older = [[(word, tag.replace("B-", "I-")) for word, tag in sentence] for sentence in sentences(40)]
     write_conll(tmp_path / "plain", older)
     (tmp_path / "old.conll.gz").write_bytes(gzip.compress((tmp_path / "plain").read_bytes()))
-    said = say(
-        "fit", "old.conll.gz", "--strategy", "untouched", "--model", tiny_encoder_dir, "--threads", "1", "--json"
-    )
+    short = ("--strategies", "untouched", "--folds", "1", "--budget", "none", "--threads", "1", "--json")
+    said = say("compare", "old.conll.gz", "--model", tiny_encoder_dir, *short)
     assert said.code == 0
     record = json.loads(said.out)
     assert (record["task"], record["metric"]) == ("ner", "strict entity F1")

@@ -17,7 +17,7 @@ import pytest
 from commands import everything_in, only_head, refused, say, write_csv
 from rows import MARKER, opinions
 
-COMPARING = importlib.import_module("unfreeze.compare.comparing")
+JOBS = importlib.import_module("unfreeze.compare.jobs")
 PLAIN = """
 import json, sys, torch, transformers
 standard, own, texts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
@@ -161,7 +161,7 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(compared, monke
     def trained(*_, **__):
         pytest.fail("a trial was run again")
 
-    monkeypatch.setattr(COMPARING, "run_trial", trained)
+    monkeypatch.setattr(JOBS, "run_trial", trained)
     monkeypatch.setattr("unfreeze.conducting.train", trained)
     before = {p: p.stat().st_mtime_ns for p in compared.folder.glob("trials/*/*")}
     with only_head("standard"):
@@ -212,11 +212,11 @@ def test_predicting_refuses_in_one_message_what_it_cannot_use(compared, tmp_path
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(reviews_csv, tiny_encoder_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(COMPARING, "run_trial", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(JOBS, "run_trial", lambda *_, **__: pytest.fail("it trained"))
     command = ["compare", reviews_csv, "--model", tiny_encoder_dir, "--threads", "1", "--dry-run"]
     said = say(*command, "--strategies", "head-only,gradual")
     assert said.code == 0
-    for words in ("head-only", "gradual", "layers 0–2, top, head", "on each of 5 folds", "In all at most"):
+    for words in ("head-only", "gradual", "layers 0–2, top, head", "on each of 5 folds", "in all "):
         assert words in said.out
     plan = json.loads(say(*command, "--strategies", "full", "--json", "--budget", "none").out)
     assert plan["arms"][0]["stages"][0]["learns"] == "embeddings, layers 0–2, top, head"
@@ -229,7 +229,7 @@ def test_a_gzipped_file_with_a_split_column_is_split_as_it_says(tiny_encoder_dir
     rows = [row | {"split": ("train", "train", "dev", "test")[i // 2 % 4]} for i, row in enumerate(opinions(48))]
     write_csv(tmp_path / "plain.csv", rows)
     (tmp_path / "mine.csv.gz").write_bytes(gzip.compress((tmp_path / "plain.csv").read_bytes()))
-    said = say("fit", "mine.csv.gz", "--strategy", "untouched", "--model", tiny_encoder_dir, "--threads", "1")
+    said = say("compare", "mine.csv.gz", "--strategies", "untouched", "--model", tiny_encoder_dir, "--threads", "1")
     assert said.code == 0
     assert "As given: 24 train, 12 validation, 12 test rows." in said.err
     assert (tmp_path / "unfreeze-mine" / "report.html").is_file()

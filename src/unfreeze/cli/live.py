@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from unfreeze.cli.showing import counted, runs_of
-from unfreeze.compare.pricing import spelled
+from unfreeze.cli.showing import runs_of
+from unfreeze.compare.numerals import counted, points, spelled
 from unfreeze.compare.watching import Watcher
 
 
@@ -79,7 +79,8 @@ class Live(Watcher):
         """Show the price, name what is left out, begin the table."""
         dropped = [arm["name"] for arm in plan["arms"] if not arm["kept"]]
         ways = counted(len(plan["arms"]) - len(dropped), "way")
-        self.said(f"plan: {ways}, each with {runs_of(plan)}; at most {spelled(plan['total_seconds'])}")
+        each = "" if ways == "1 way" else "each "
+        self.said(f"plan: {ways}, {each}with {runs_of(plan)}; at most {spelled(plan['total_seconds'])}")
         if dropped:
             self.said(f"left out, because the budget is short: {', '.join(dropped)}")
         for arm in sorted((a for a in plan["arms"] if a["kept"]), key=lambda a: a["trial_seconds"]):
@@ -119,7 +120,7 @@ class Live(Watcher):
         if row.done >= row.trials:
             row.doing = "done"
             if not self._moving:
-                best = "" if row.best is None else f", best score so far {100 * row.best:.1f}"
+                best = "" if row.best is None else f", best score so far {points(row.best)}"
                 self.said(f"{row.name}: {row.done} trials done{best}")
         self._draw(at_once=True)
 
@@ -140,7 +141,7 @@ class Live(Watcher):
         for title in ("way", "doing", "progress", "score so far"):
             table.add_column(title, justify="right" if title == "score so far" else "left")
         for row in self._rows.values():
-            best = "" if row.best is None else f"{100 * row.best:.1f}"
+            best = "" if row.best is None else points(row.best)
             bar = ProgressBar(total=1.0, completed=row.share, width=24)
             table.add_row(Text(row.name), Text(row.doing), bar, best, style="dim" if row.doing == "waiting" else "")
         spent = spelled(time.monotonic() - self._started)

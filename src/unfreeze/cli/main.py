@@ -10,14 +10,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from unfreeze.cli.parsing import make_parser
 from unfreeze.compare.options import Options
 from unfreeze.errors import Interrupted, SettingsError, UnfreezeError
-from unfreeze.front import Comparison, compare, fit, plan_comparison, seconds_of
+from unfreeze.front import Comparison, cache, compare, fit, plan_comparison, refuse_floor, seconds_of
 
 if TYPE_CHECKING:
     from unfreeze.cli.live import Live
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "fit": _fit,
         "predict": _predict,
         "demo": _demo,
+        "cache": _cache,
     }
     try:
         verbs[options.verb](options, shlex.join(["unfreeze", *typed]))
@@ -140,6 +141,7 @@ def _joined(names: list[str] | None) -> list[str] | None:
 
 
 def _fit(options: argparse.Namespace, command: str) -> None:
+    refuse_floor(options.strategy)
     if options.dry_run:
         _show_plan(options, {"strategies": [options.strategy], "budget": None, "seeds": 1, "folds": 1, "tuning": 1})
         return
@@ -151,7 +153,7 @@ def _fit(options: argparse.Namespace, command: str) -> None:
 def _common(options: argparse.Namespace) -> dict[str, Any]:
     """Options that ``compare`` and ``fit`` share, under the names of the functions' arguments."""
     names = ("file", "train", "validation", "test", "text_column", "label_column", "group_column", "task")
-    more = ("model", "seed", "max_dropped", "threads", "precision", "output_dir")
+    more = ("model", "seed", "max_dropped", "threads", "workers", "precision", "output_dir", "cache_size", "cache_dir")
     return {name: getattr(options, name) for name in (*names, *more)} | {"settings": _settings(options.set)}
 
 
@@ -193,22 +195,29 @@ def _show_plan(options: argparse.Namespace, chosen: Mapping[str, Any]) -> None:
     rest = dict(chosen)
     budget, names = seconds_of(rest.pop("budget")), rest.pop("strategies")
     common["output_dir"] = None  # a dry run reads no ledger and writes none
+    del common["cache_dir"], common["cache_size"]  # nor any hidden state
     strategies = None if names is None else tuple(names)
-    plan = plan_comparison(sources, Options(**common, **rest, strategies=strategies, budget_seconds=budget))
+    asked = Options(**common, **rest, strategies=strategies, budget_seconds=budget, cache_bytes=0)
+    plan = plan_comparison(sources, asked)
     sys.stdout.write(json.dumps(plan, indent=1) + "\n" if options.json else plan_table(plan))
 
 
 def _predict(options: argparse.Namespace, _: str) -> None:
+    from unfreeze.cli.counting import RowsDone
     from unfreeze.predicting import predict_file
 
-    summary = predict_file(
-        options.model,
-        options.file,
-        output=options.output,
-        text_column=options.text_column,
-        threads=options.threads,
-        precision=options.precision,
-    )
+    # A terminal that shows the rows has no line left for their number.
+    shown = sys.stderr.isatty() and not options.quiet and (options.output or not sys.stdout.isatty())
+    with RowsDone(sys.stderr) if shown else nullcontext() as progress:
+        summary = predict_file(
+            options.model,
+            options.file,
+            output=options.output,
+            text_column=options.text_column,
+            threads=options.threads,
+            precision=options.precision,
+            progress=progress,
+        )
     if not options.quiet:
         _prose(summary)
 
@@ -234,6 +243,13 @@ def _demo(options: argparse.Namespace, _: str) -> None:
         sys.stdout.write(unseen(predictions))
     if options.json:
         sys.stdout.write(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def _cache(options: argparse.Namespace, _: str) -> None:
+    from unfreeze.cli.caching import cached
+
+    found = cache(cache_dir=options.cache_dir, clear=options.clear)
+    sys.stdout.write(json.dumps(found, indent=1) + "\n" if options.json else cached(found, cleared=options.clear))
 
 
 @contextmanager

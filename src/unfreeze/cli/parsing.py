@@ -68,6 +68,7 @@ def make_parser() -> Parser:
     _fit(verb("fit", "train one way of fine-tuning on your labelled text", f"{_FIT}\n{_strategies()}"))
     _predict(verb("predict", "predict with a model that unfreeze saved", _PREDICT))
     _demo(verb("demo", "see a comparison on an embedded corpus and encoder, offline", _DEMO))
+    _cache(verb("cache", "show or delete what is kept on disk of frozen layers", _CACHE))
     return parser
 
 
@@ -92,11 +93,20 @@ _PREDICT = """\
 
 The output has the input's columns, and "prediction" with its "probability", or "entities" for named entities. Rows stay
 in the order of the input. Where the input has a column of such a name, it stays as it is, and the model's is called
-"model_prediction", "model_probability" or "model_entities"."""
+"model_prediction", "model_probability" or "model_entities". A file may be larger than memory, but for one list in
+a .json file: write that as JSON lines."""
 
 _DEMO = """\
 720 customer messages, written for this purpose: first the named entities (people, places, organisations), then
 sentiment. Both go to the output folder; the same command goes on where it was stopped."""
+
+
+_CACHE = """\
+  unfreeze cache           how much there is, and of what
+  unfreeze cache --clear   delete it all
+
+What frozen layers make of your text is computed once and kept for later commands, in a folder that only you can read.
+Deleting it is safe at any moment and costs nothing but time. It can reveal the text that it was made from."""
 
 
 def _strategies() -> str:
@@ -110,6 +120,7 @@ def _strategies() -> str:
     return "\n".join(lines)
 
 
+_CACHE_DIR = "where they are kept (default: UNFREEZE_CACHE, or your folder of caches)"
 _AUTO = "auto (the default) is bf16 where the processor is faster with it"
 
 
@@ -144,8 +155,21 @@ def _training(parser: Parser) -> None:
         help="fix a training setting for all ways, such as num_train_epochs=3; repeatable",
     )
     group.add_argument("--threads", type=int, metavar="N", help="threads of one operation (default: all cores)")
+    group.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that train side by side, each on one thread (default: found by a short calibration)",
+    )
     group.add_argument("--precision", default="auto", metavar="auto|fp32|bf16", help=_AUTO)
     group.add_argument("--output-dir", metavar="DIR", help="where everything goes (default: unfreeze-FILE)")
+    group.add_argument(
+        "--cache-size",
+        default="2GB",
+        metavar="SIZE",
+        help="what frozen layers' hidden states may take on disk, 0 for nothing (default 2GB)",
+    )
+    group.add_argument("--cache-dir", metavar="DIR", help=_CACHE_DIR)
 
 
 def _talking(parser: Parser) -> None:
@@ -206,3 +230,10 @@ def _demo(parser: Parser) -> None:
     parser.add_argument("--budget", default="4m", metavar="TIME", help="of each of the two comparisons (default 4m)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of one operation (default: all cores)")
     _talking(parser)
+
+
+def _cache(parser: Parser) -> None:
+    parser.add_argument("--clear", action="store_true", help="delete it all")
+    parser.add_argument("--cache-dir", metavar="DIR", help=_CACHE_DIR)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")

@@ -11,8 +11,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from unfreeze.compare.pricing import spelled
-from unfreeze.report.formats import tidy
+from unfreeze.compare.numerals import counted, percent, points, spelled
+from unfreeze.report.formats import setting, tidy
+
+_INTERVAL = f"{percent(0.95)}\ninterval"
 
 
 def results(record: Mapping[str, Any]) -> str:
@@ -21,7 +23,7 @@ def results(record: Mapping[str, Any]) -> str:
     table = _table(
         ("way", "left"),
         (f"{record['metric']}, validation", "right"),
-        ("95 %\ninterval", "right"),
+        (_INTERVAL, "right"),
         ("test*", "right"),
         ("one run", "right"),
         ("learns", "right"),
@@ -30,11 +32,11 @@ def results(record: Mapping[str, Any]) -> str:
     arms = sorted(record["arms"], key=lambda arm: (arm["floor"], arm["score"] is None, -(arm["score"] or 0.0)))
     chosen = (record["handed_over"] or {}).get("name")
     for arm in arms:
-        low_high = "" if arm["interval"] is None else f"{_points(arm['interval'][0])}–{_points(arm['interval'][1])}"
-        test = "" if arm["test"] is None else _points(arm["test"]["mean"])
+        low_high = "" if arm["interval"] is None else "–".join(map(points, arm["interval"]))
+        test = "" if arm["test"] is None else points(arm["test"]["mean"])
         seconds = "" if arm["train_seconds"] is None else _brief(arm["train_seconds"])
         style = "bold" if arm["name"] == chosen else "dim" if arm["floor"] else ""
-        cells = (_named(arm), _points(arm["score"]), low_high, test, seconds, _count(arm["trainable_parameters"]))
+        cells = (_named(arm), points(arm["score"]), low_high, test, seconds, _count(arm["trainable_parameters"]))
         table.add_row(*cells, _notes(arm, chosen), style=style)
     note = "* test scores were not used for the choice; floors show what must be beaten and are never handed over\n"
     return rendered(table) + note
@@ -47,7 +49,7 @@ def closing(record: Mapping[str, Any], folder: Path) -> str:
     given = record["handed_over"]
     if given is not None:
         metric = record["metric"]
-        test = f", {metric} on test {_points(given['test'][metric])}" if given["test"] else ""
+        test = f", {metric} on test {points(given['test'][metric])}" if given["test"] else ""
         lines.append(f"model    {folder / 'model'}  ({given['name']}{test})")
         lines.append(
             f"         {given['loads_with'].replace(chr(34) + 'model' + chr(34), repr(str(folder / 'model')))}"
@@ -56,7 +58,8 @@ def closing(record: Mapping[str, Any], folder: Path) -> str:
         lines.append(f"no model {record['not_handed_over']}")
     lines.append(f"report   {folder / 'report.html'}")
     holds = f"; the verdict holds for this encoder ({record['encoder']['name']})" if given is not None else ""
-    lines.append(f"time     {spelled(record['seconds'])}{holds}")
+    goes = record.get("goes", 1)
+    lines.append(f"time     {spelled(record['seconds'])}{f' in {goes} goes' if goes > 1 else ''}{holds}")
     return "\n".join(lines)
 
 
@@ -84,29 +87,30 @@ def plan_table(plan: Mapping[str, Any]) -> str:
     for arm in plan["arms"]:
         for number, stage in enumerate(arm["stages"]):
             first = number == 0
-            rates = ", ".join(f"{rate:g}" for rate in stage["learning_rates"]) if first else ""
-            price = spelled(arm["price_seconds"]) if arm["kept"] else "dropped"
+            rates = setting(stage["learning_rates"]) if first and stage["learning_rates"] else ""
+            price = _brief(arm["price_seconds"]) if arm["kept"] else "dropped"
             table.add_row(
                 arm["name"] if first else "",
-                f"{stage['start']:.0%}",
+                percent(stage["start"]),
                 stage["learns"],
                 _count(stage["trainable_parameters"]),
-                f"{stage['share']:.1%}",
+                percent(stage["share"]),
                 rates,
                 counted(arm["tuning_trials"], "trial") if first else "",
                 price if first else "",
                 style="" if arm["kept"] else "dim",
             )
+    table.add_section()
+    for name, key in (("shared", "prefix_seconds"), ("at the end", "refit_seconds"), ("in all", "total_seconds")):
+        table.add_row(name, *[""] * 6, _brief(plan[key]))
     dropped = [f"{arm['name']} {arm['reason']}" for arm in plan["arms"] if not arm["kept"]]
-    lines = [f"Each way is searched, then run with {runs_of(plan)}. In all at most {spelled(plan['total_seconds'])}:"]
-    lines += ["less than the sum, for only the way that is handed over is trained once more on all rows."]
+    lines = [
+        f"Each way is searched, then run with {runs_of(plan)}. Shared: frozen layers are computed once.",
+        "At the end: the way handed over is trained once more on all rows; the price is that of the dearest.",
+        "All prices are upper bounds, for training stops early where it no longer helps.",
+    ]
     lines += [f"dropped: {'; '.join(dropped)}"] if dropped else []
     return rendered(table) + "\n".join(lines) + "\n"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: "1 seed", "3 seeds"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def runs_of(plan: Mapping[str, Any]) -> str:
@@ -126,7 +130,7 @@ def rendered(what: RenderableType, width: int | None = None) -> str:
 def _table(*columns: tuple[str, str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for title, side in columns:
-        whole = title in {"way", "95 %\ninterval"}  # where the terminal is narrow, the other columns give way
+        whole = title in {"way", _INTERVAL}  # where the terminal is narrow, the other columns give way
         longest = max(map(len, title.split()), default=8)  # notes: "diverged"
         table.add_column(Text(title), justify=side, overflow="fold", no_wrap=whole, min_width=longest)  # type: ignore[arg-type]
     return table
@@ -150,10 +154,6 @@ _DEGENERATE = (("collapsed_runs", "say the same of everything"), ("diverged_runs
 
 def _brief(seconds: float) -> str:
     return "< 1 s" if 0 < seconds < 1 else spelled(seconds)
-
-
-def _points(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
 
 
 def _count(number: float | None) -> str:

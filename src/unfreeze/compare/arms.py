@@ -149,20 +149,20 @@ def _arm(
     return Arm(spelling_of(strategy), strategy, heads, rates, base, fits)
 
 
-def search_order(arm: Arm, scores: Mapping[Trial, float], *, seed: int, fold: int) -> Iterator[Trial]:
-    """The trials of an arm's search: every head at the first rate, then every other rate with the best head.
+def search_order(arm: Arm, scores: Mapping[Trial, float], *, seed: int, fold: int) -> Iterator[list[Trial]]:
+    """The trials of an arm's search, in lists whose trials may run side by side.
+
+    Every head at the first rate, then every other rate with the best head.
 
     Args:
         arm: what is searched.
-        scores: the scores of trials already given out, filled by the caller before it asks for the next.
+        scores: the scores of trials already given out, filled by the caller before it asks for the next list.
         seed: of all its trials.
         fold: of all its trials.
     """
-    for head in arm.heads:
-        yield arm.trial(head, arm.rates[0], seed=seed, fold=fold)
-    best = best_trial(scores)
-    for rate in arm.rates[1:]:
-        yield arm.trial(best.head, rate, seed=seed, fold=fold)
+    yield [arm.trial(head, arm.rates[0], seed=seed, fold=fold) for head in arm.heads]
+    best = best_trial(scores).head
+    yield [arm.trial(best, rate, seed=seed, fold=fold) for rate in arm.rates[1:]]
 
 
 def fitted_schedule(best: Trial, best_epoch: int) -> Trial | None:

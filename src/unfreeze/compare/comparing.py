@@ -1,28 +1,24 @@
 """Run a comparison: the arms' searches, then their runs over seeds and folds, then the floors that need no encoder."""
 
-import os
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 from unfreeze.compare.arms import Arm, best_trial, fitted_schedule, search_order
+from unfreeze.compare.driving import Course, drive
+from unfreeze.compare.jobs import Answer, Executor, Job
 from unfreeze.compare.ledger import Ledger
 from unfreeze.compare.material import Material
 from unfreeze.compare.pricing import Shape
 from unfreeze.compare.statistics import RunScores
-from unfreeze.compare.trials import Trial, run_trial
+from unfreeze.compare.trials import Trial
 from unfreeze.compare.watching import Watcher
-from unfreeze.engine.runtime import Runtime
-from unfreeze.engine.training import Watch
-from unfreeze.errors import Interrupted, SettingsError, UserError
-
-CHECKPOINT_SECONDS = "UNFREEZE_CHECKPOINT_SECONDS"
-"""Environment variable: seconds between checkpoints, 60 if it is not set. Tests that kill a comparison set it lower."""
+from unfreeze.encoders.head_settings import HeadSettings
+from unfreeze.errors import Interrupted
 
 
 @dataclass(slots=True)
@@ -48,6 +44,10 @@ class ArmOutcome:
     failed: str | None = None
 
 
+_Part = Generator[list[Job], dict[Trial, Answer], None]
+"""A part of a course."""
+
+
 @dataclass(frozen=True, slots=True)
 class Floor:
     """A rival that needs no encoder: its counts on validation and on test, and the seconds it took."""
@@ -63,97 +63,122 @@ class Comparing:
 
     Args:
         material: what all arms share.
-        ledger: where records go.
-        runtime: how to compute.
+        ledger: where records are.
+        executor: runs the trials that are not there yet.
         watcher: who is told.
         seed: of the first run.
+        together: names of arms whose trials learn from the same features, and are run together.
     """
 
-    def __init__(self, material: Material, ledger: Ledger, *, runtime: Runtime, watcher: Watcher, seed: int) -> None:
-        self._material, self._ledger, self._runtime = material, ledger, runtime
-        self._watcher, self._seed = watcher, seed
+    def __init__(
+        self,
+        material: Material,
+        ledger: Ledger,
+        *,
+        executor: Executor,
+        watcher: Watcher,
+        seed: int,
+        together: frozenset[str] = frozenset(),
+    ) -> None:
+        self._material, self._ledger, self._executor = material, ledger, executor
+        self._watcher, self._seed, self._together = watcher, seed, together
 
-    def trial(self, arm: Arm, trial: Trial, *, doing: str) -> dict[str, Any]:
-        """A trial's record, from the ledger or by running it.
+    def outcomes(self, arms: Sequence[Arm], shape: Shape) -> list[ArmOutcome]:
+        """Search and run every arm.
 
         Raises:
-            Interrupted: the watcher said so; the trial's checkpoint is in the ledger.
+            Interrupted: the watcher said so; checkpoints of the trials under way are in the ledger.
         """
-        record = self._ledger.record(trial)
-        if record is None:
-            if self._watcher.stop():
-                raise Interrupted("stopped; the same command goes on from here")
-            if self._ledger.is_damaged(trial):
-                self._watcher.said(f"the record of {trial.key} is damaged; this trial is run again")
-            self._watcher.began(arm.name, doing)
-            watch = watch_for(self._watcher, arm.name)
-            folder = self._ledger.folder_of(trial)
-            record = run_trial(self._material, trial, runtime=self._runtime, folder=folder, watch=watch)
-        self._watcher.ended(arm.name, record)
-        return record
+        return drive([self.course(arm, shape) for arm in arms], self._executor, answered=self._stored, told=self._told)
 
-    def search(self, arm: Arm) -> ArmOutcome:
+    def course(self, arm: Arm, shape: Shape) -> Course:
+        """All that is run for one arm: yields jobs that may run side by side, is sent their answers."""
+        outcome = ArmOutcome(arm)
+        yield from self._searching(outcome)
+        if outcome.failed is None:
+            yield from self._running(outcome, shape)
+        if outcome.failed is not None:
+            self._watcher.said(f"{arm.name} gives no result: {outcome.failed}")
+        return outcome
+
+    def _searching(self, outcome: ArmOutcome) -> _Part:
         """Find an arm's settings on the first fold with the first seed.
 
         Settings that cannot be trained, or diverge, count as worse than all others; the arm fails if no other is left.
         """
-        outcome = ArmOutcome(arm)
-        reasons: list[str] = []
-        for trial in search_order(arm, outcome.tuning, seed=self._seed, fold=0):
-            self._search_one(outcome, trial, reasons)
+        arm, reasons = outcome.arm, list[str]()
+        for trials in search_order(arm, outcome.tuning, seed=self._seed, fold=0):
+            yield from self._trying(outcome, trials, reasons)
         best = best_trial(outcome.tuning)
         if arm.fits_schedule and best in outcome.tried:
             fitted = fitted_schedule(best, outcome.tried[best]["best_epoch"])
-            if fitted is not None:
-                self._search_one(outcome, fitted, reasons)
+            yield from self._trying(outcome, [] if fitted is None else [fitted], reasons)
         outcome.chosen = best_trial(outcome.tuning)
         if not np.isfinite(outcome.tuning[outcome.chosen]):
-            self._fail(outcome, reasons[0] if reasons else "its loss became infinite under every setting tried")
-        return outcome
+            outcome.failed = reasons[0] if reasons else "its loss became infinite under every setting tried"
 
-    def _search_one(self, outcome: ArmOutcome, trial: Trial, reasons: list[str]) -> None:
-        """One trial of a search: its score, or the reason why it has none."""
-        doing = f"settings {len(outcome.tuning) + 1} of {outcome.arm.tuning_trials}"
-        record = self._tried(outcome, trial, doing=doing)
-        if isinstance(record, str):
-            reasons.append(record)
-        outcome.tuning[trial] = (
-            float("nan") if isinstance(record, str) else score_of(record, self._material.task.metric)
-        )
+    def _trying(self, outcome: ArmOutcome, trials: Sequence[Trial], reasons: list[str]) -> _Part:
+        """Some trials of a search: their scores, or the reasons why they have none."""
+        arm, before = outcome.arm, len(outcome.tuning)
+        doing = [f"settings {before + i + 1} of {arm.tuning_trials}" for i in range(len(trials))]
+        answers = yield self._jobs(arm, trials, doing)
+        for trial in trials:
+            answer = answers[trial]
+            if isinstance(answer, str):
+                reasons.append(answer)
+                outcome.tuning[trial] = float("nan")
+            else:
+                outcome.tried[trial] = answer
+                outcome.tuning[trial] = score_of(answer, self._material.task.metric)
 
-    def _tried(self, outcome: ArmOutcome, trial: Trial, *, doing: str) -> dict[str, Any] | str:
-        """A trial's record; or, for a way that cannot be trained here, why not: the other ways go on without it."""
-        try:
-            record = self.trial(outcome.arm, trial, doing=doing)
-        except UserError as error:
-            return str(error)
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            return "it needs more memory than this machine has free"
-        outcome.tried[trial] = record
-        return record
-
-    def _fail(self, outcome: ArmOutcome, reason: str) -> None:
-        outcome.failed = reason
-        self._watcher.said(f"{outcome.arm.name} gives no result: {reason}")
-
-    def runs(self, outcome: ArmOutcome, shape: Shape) -> None:
+    def _running(self, outcome: ArmOutcome, shape: Shape) -> _Part:
         """Run an arm's chosen settings over seeds and folds."""
         arm, chosen = outcome.arm, outcome.chosen
-        if chosen is None or outcome.failed:
-            return
         seeds = 1 if arm.strategy.search.floor else shape.seeds
-        for seed in range(self._seed, self._seed + seeds):
-            for fold in range(shape.folds):
-                trial = chosen.again(seed=seed, fold=fold)
-                done = f"seed {seed + 1 - self._seed} of {seeds}" + (f", fold {fold + 1}" if shape.folds > 1 else "")
-                record = self._tried(outcome, trial, doing=done)
-                if isinstance(record, str):
-                    self._fail(outcome, record)
-                    return
-                outcome.records[seed, fold] = record
+        places = [(seed, fold) for seed in range(self._seed, self._seed + seeds) for fold in range(shape.folds)]
+        trials = {place: chosen.again(seed=place[0], fold=place[1]) for place in places}  # type: ignore[union-attr]
+        doing = [
+            f"seed {seed + 1 - self._seed} of {seeds}" + (f", fold {fold + 1}" if shape.folds > 1 else "")
+            for seed, fold in places
+        ]
+        answers = yield self._jobs(arm, [*trials.values()], doing)
+        for place, trial in trials.items():
+            answer = answers[trial]
+            if isinstance(answer, str):
+                outcome.failed = answer
+                return
+            outcome.tried[trial] = outcome.records[place] = answer
         outcome.runs = self._run_scores(outcome, seeds, shape.folds)
+
+    def _jobs(self, arm: Arm, trials: Sequence[Trial], doing: Sequence[str]) -> list[Job]:
+        """A job for each trial; one for all that read the same features and learn a head only."""
+        if arm.name not in self._together:
+            return [Job(arm.name, (trial,), what) for trial, what in zip(trials, doing, strict=True)]
+        alike: dict[HeadSettings, list[int]] = {}
+        for i, trial in enumerate(trials):
+            alike.setdefault(trial.head, []).append(i)
+        return [Job(arm.name, tuple(trials[i] for i in members), doing[members[-1]]) for members in alike.values()]
+
+    def _stored(self, trial: Trial) -> dict[str, Any] | None:
+        """A trial's record where it is in the ledger already."""
+        record = self._ledger.record(trial)
+        if record is None and self._ledger.is_damaged(trial):
+            self._watcher.said(f"the record of {trial.key} is damaged; this trial is run again")
+        return record
+
+    def _told(self, job: Job, answers: Mapping[Trial, Answer] | None) -> None:
+        """Tell the watcher that a job begins (no answers yet), or what it gave."""
+        if answers is None:
+            if self._watcher.stop():
+                raise Interrupted("stopped; the same command goes on from here")
+            self._watcher.began(job.arm, job.doing)
+            return
+        for answer in answers.values():
+            if not isinstance(answer, str):
+                score = score_of(answer, self._material.task.metric)
+                if np.isfinite(score):
+                    self._watcher.scored(job.arm, score)
+                self._watcher.ended(job.arm, answer)
 
     def _run_scores(self, outcome: ArmOutcome, seeds: int, folds: int) -> RunScores:
         """Scores and counts of all runs, in one order of the examples; NaN where a run diverged."""
@@ -227,27 +252,3 @@ def epochs_for_all_rows(records: Sequence[Mapping[str, Any]]) -> int:
     """
     best = [record["best_epoch"] for record in records if record["state"] == "done"]
     return max(1, int(statistics.mean(best) + 0.5)) if best else 1
-
-
-def watch_for(watcher: Watcher, arm: str) -> Watch:
-    """How a run of an arm reports to a watcher, and how often it writes a checkpoint.
-
-    Raises:
-        SettingsError: the environment variable ``UNFREEZE_CHECKPOINT_SECONDS`` is no number of seconds.
-    """
-    written = os.environ.get(CHECKPOINT_SECONDS) or "60"
-    try:
-        seconds = float(written)
-    except ValueError:
-        raise SettingsError(f"{CHECKPOINT_SECONDS} is a number of seconds; got {written!r}") from None
-    return Watch(
-        progress=lambda fraction: watcher.progressed(arm, fraction),
-        scored=lambda row: None if row.score is None else watcher.scored(arm, row.score),
-        stop=watcher.stop,
-        checkpoint_seconds=seconds,
-    )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory is short; torch has no type of its own for it on the CPU."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)

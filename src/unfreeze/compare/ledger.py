@@ -16,7 +16,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from unfreeze.compare.lock import held
-from unfreeze.compare.trials import OUTPUTS, RESULT, Trial
+from unfreeze.compare.recording import OUTPUTS, RESULT
+from unfreeze.compare.trials import Trial
 from unfreeze.errors import SettingsError
 from unfreeze.files import MANIFEST, is_whole, read_json, told_plainly, write_json
 
@@ -53,9 +54,14 @@ class Ledger:
                 else:
                     leftover.unlink(missing_ok=True)
 
+    @property
+    def trials(self) -> Path:
+        """The folder that holds a folder for each trial."""
+        return self.folder / "trials"
+
     def folder_of(self, trial: Trial) -> Path:
         """Where a trial's record and checkpoint are."""
-        return self.folder / "trials" / trial.key
+        return self.trials / trial.key
 
     def record(self, trial: Trial) -> dict[str, Any] | None:
         """A completed trial's record, None where it is not complete or was damaged."""

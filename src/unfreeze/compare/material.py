@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,11 @@ from unfreeze.data.reading import read_table
 from unfreeze.data.splitting import Fold, Splits, make_splits, text_key
 from unfreeze.data.table import Table
 from unfreeze.encoders.loading import Encoder
+from unfreeze.encoders.outline import Outline
 from unfreeze.engine.prefix import PrefixMemory
+from unfreeze.engine.prefix_store import PrefixStore
 from unfreeze.errors import DataError, Problem, SettingsError
+from unfreeze.plan import Plan
 from unfreeze.tasks import Columns, Feature, Reading, Task, recognise_task
 
 FEWEST_ALIKE = 5
@@ -78,6 +81,7 @@ class Material:
         counts: what was dropped, cut or windowed.
         says: sentences on what was recognised.
         sources: the files as the user wrote them.
+        cache: where hidden states are kept for other trials, processes and commands; None for nowhere.
     """
 
     task: Task
@@ -88,11 +92,24 @@ class Material:
     counts: tuple[Count, ...]
     says: tuple[str, ...]
     sources: dict[str, str]
+    cache: PrefixStore | None = None
 
     @cached_property
     def memory(self) -> PrefixMemory:
         """Hidden states of frozen prefixes, shared by all trials of this process."""
-        return PrefixMemory(self.features)
+        return PrefixMemory(self.features, store=self.cache)
+
+    def expect(self, plans: Iterable[Plan], outline: Outline, *, layers: int) -> None:
+        """Say what will be trained, so that one pass computes the hidden states that it all starts from, and no others.
+
+        Args:
+            plans: what will be carried out.
+            outline: the parts of the models.
+            layers: how many of the last layers the heads read, at the most.
+        """
+        pretrained = [plan for plan in plans if plan.encoder_weights == "pretrained"]
+        starts = {outline.frozen_depth(plan.touched_by(stage)) for plan in pretrained for stage in plan.stages}
+        self.memory.expected = frozenset({*starts, *range(outline.depth - layers + 1, outline.depth)})
 
     @cached_property
     def _places(self) -> dict[int, list[int]]:
@@ -154,7 +171,13 @@ class Material:
 
 
 def prepare(
-    sources: Sources, encoder: Encoder, *, columns: Columns, task: str | None = None, max_dropped: float = 0.1
+    sources: Sources,
+    encoder: Encoder,
+    *,
+    columns: Columns,
+    task: str | None = None,
+    max_dropped: float = 0.1,
+    cache: PrefixStore | None = None,
 ) -> Material:
     """Read, recognise, split and encode the user's rows.
 
@@ -164,6 +187,7 @@ def prepare(
         columns: those that the user named.
         task: the task's name, None to recognise it.
         max_dropped: largest share of a file's rows that may be dropped.
+        cache: where hidden states are kept for other trials, processes and commands; None for nowhere.
 
     Raises:
         DataError: a file is not what it should be; all problems of a file at once.
@@ -185,7 +209,8 @@ def prepare(
     )
     counts = (*reading.counts, *([left] if splits.left_out else []), *encoded.counts)
     files = {split or "file": table.name for (split, _), table in zip(named, tables, strict=True)}
-    return Material(learned, encoder, examples, splits, encoded.features, counts, (reading.says, splits.origin), files)
+    says = (reading.says, splits.origin)
+    return Material(learned, encoder, examples, splits, encoded.features, counts, says, files, cache)
 
 
 def _splits(task: type[Task], names: list[str | None], tables: list[Table], reading: Reading) -> Splits:

@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 from unfreeze.errors import SettingsError
 
+CACHE_BYTES = 2_000_000_000
+"""What hidden states may take on disk unless the user says otherwise."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -14,6 +17,7 @@ class Options:
 
     Attributes:
         numbers: the number that the report shows beside an arm, by the arm's name.
+        cache_bytes: what hidden states may take on disk; 0 to keep none there.
 
     Raises:
         SettingsError: values outside what they may be; all of them at once.
@@ -35,20 +39,25 @@ class Options:
     settings: Mapping[str, Any] = field(default_factory=dict)
     max_dropped: float = 0.1
     threads: int | None = None
+    workers: int | None = None
     precision: str = "auto"
     output_dir: Path | None = None
     command: str | None = None
     numbers: Mapping[str, int] = field(default_factory=dict)
+    cache_bytes: int = CACHE_BYTES
+    cache_dir: Path | None = None
 
     def __post_init__(self) -> None:
         checks = (
             ("seeds", "at least 1", self.seeds is None or self.seeds >= 1),
             ("folds", "at least 1", self.folds is None or self.folds >= 1),
             ("tuning", "at least 0", self.tuning >= 0),
+            ("workers", "at least 1", self.workers is None or self.workers >= 1),
             ("seed", "at least 0", self.seed >= 0),
             ("margin", "a fraction between 0 and 1, such as 0.01 for one point", 0 < self.margin < 1),
             ("prefer", "'score' or 'cheap'", self.prefer in ("score", "cheap")),
             ("max_dropped", "a fraction between 0 and 1", 0 <= self.max_dropped <= 1),
+            ("cache_bytes", "at least 0", self.cache_bytes >= 0),
             ("strategies", "at least one", self.strategies is None or len(self.strategies) > 0),
         )
         wrong = [

@@ -14,6 +14,7 @@ from torch import nn
 
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.material import Material
+from unfreeze.compare.numerals import spelled
 from unfreeze.compare.trials import planned
 from unfreeze.encoders.outline import Outline
 from unfreeze.engine.prediction import logits_of
@@ -131,16 +132,20 @@ class Shape:
 
 def price_of(shape: Shape, arms: Sequence[Arm], *, trial_prices: Mapping[str, float], prefix: float) -> float:
     """Seconds of a whole comparison: searches, runs, and the chosen arm trained once more on all rows."""
-    total, dearest = prefix, 0.0
-    for arm in arms:
-        if arm.name not in shape.arms:
-            continue
-        seeds = 1 if arm.strategy.search.floor else shape.seeds
-        trials = arm.tuning_trials + seeds * shape.folds - 1
-        total += trials * trial_prices[arm.name]
-        if not arm.strategy.search.floor:
-            dearest = max(dearest, REFIT * trial_prices[arm.name])
-    return total + dearest
+    kept = [arm for arm in arms if arm.name in shape.arms]
+    runs = sum(_price_of_arm(arm, shape, trial_prices) for arm in kept)
+    return prefix + runs + _price_of_refit(kept, trial_prices)
+
+
+def _price_of_arm(arm: Arm, shape: Shape, trial_prices: Mapping[str, float]) -> float:
+    """Seconds of an arm's search and runs; the run that the search ended with is not repeated."""
+    seeds = 1 if arm.strategy.search.floor else shape.seeds
+    return (arm.tuning_trials + seeds * shape.folds - 1) * trial_prices[arm.name]
+
+
+def _price_of_refit(arms: Sequence[Arm], trial_prices: Mapping[str, float]) -> float:
+    """Seconds to train the arm that is handed over once more on all rows, whichever it will be."""
+    return REFIT * max((trial_prices[arm.name] for arm in arms if not arm.strategy.search.floor), default=0.0)
 
 
 def fit_into(
@@ -187,26 +192,20 @@ def ceil_minutes(seconds: float) -> str:
     return f"{int(seconds * 1.1 // 60) + 1}m"
 
 
-def spelled(seconds: float) -> str:
-    """Seconds as people say them: "45 s", "12 min", "1 h 5 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def plan_as_dict(
     shape: Shape, arms: Sequence[Arm], *, trial_prices: Mapping[str, float], prefix: float
 ) -> dict[str, Any]:
-    """The plan with its price, for the ledger and the report."""
+    """The plan with its price, for the ledger and the report.
+
+    The prices of the arms that are kept, of the prefix and of the last training add up to the total.
+    """
     rows = []
     for arm in arms:
-        one = Shape((arm.name,), shape.seeds, shape.folds)
         kept = arm.name in shape.arms
         rows.append(
             {
                 "name": arm.name,
-                "price_seconds": price_of(one, arms, trial_prices=trial_prices, prefix=0.0),
+                "price_seconds": _price_of_arm(arm, shape, trial_prices),
                 "trial_seconds": trial_prices[arm.name],
                 "tuning_trials": arm.tuning_trials,
                 "kept": kept,
@@ -214,4 +213,6 @@ def plan_as_dict(
             }
         )
     total = price_of(shape, arms, trial_prices=trial_prices, prefix=prefix)
-    return {"total_seconds": total, "prefix_seconds": prefix, "seeds": shape.seeds, "folds": shape.folds, "arms": rows}
+    refit = _price_of_refit([arm for arm in arms if arm.name in shape.arms], trial_prices)
+    parts = {"total_seconds": total, "prefix_seconds": prefix, "refit_seconds": refit}
+    return parts | {"seeds": shape.seeds, "folds": shape.folds, "arms": rows}

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save
 from torch import nn
 
 from unfreeze.compare.material import Material
+from unfreeze.compare.recording import prediction_seconds, publish_trial, scored
 from unfreeze.encoders.building import build_model
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.outline import Outline
@@ -25,11 +25,8 @@ from unfreeze.engine.prefix import Start
 from unfreeze.engine.runtime import Runtime
 from unfreeze.engine.settings import TrainingSettings
 from unfreeze.engine.training import Run, State, TrainingData, Watch
-from unfreeze.files import publish_folder, write_bytes, write_json
 from unfreeze.plan import Plan
 from unfreeze.strategies import strategy_named
-
-RESULT, OUTPUTS = "result.json", "outputs.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,31 +144,19 @@ def run_trial(material: Material, trial: Trial, *, runtime: Runtime, folder: Pat
     """
     started, cpu = time.perf_counter(), time.process_time()
     trained = train(material, trial, runtime=runtime, folder=folder, watch=watch)
-    fold = material.fold(trial.fold)
-    outputs: dict[str, np.ndarray] = {}
-    scores: dict[str, Any] = {}
-    for split, examples in (("validation", fold.validation), ("test", material.splits.test)):
-        if not examples:
-            continue
-        logits = predict(material, trained, examples=examples, runtime=runtime)
-        predictions = material.predictions(examples, logits)
-        counts = material.task.counts([material.examples[i] for i in examples], predictions)
-        outputs[f"{split}/examples"] = np.asarray(examples, dtype=np.int64)
-        outputs[f"{split}/counts"] = counts
-        scores[split] = material.task.details(counts.sum(0)) | {"collapsed": _collapsed(predictions)}
+    scores, outputs = scored(
+        material,
+        trial.fold,
+        logits=lambda examples: predict(material, trained, examples=examples, runtime=runtime),
+    )
     record = record_of(trial, trained, scores=scores) | {
         "train_seconds": trained.state.seconds,
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu,
-        "predict_seconds_per_example": _prediction_seconds(material, trained, runtime),
+        "predict_seconds_per_example": prediction_seconds(material, trained.model, runtime=runtime),
         "runtime": asdict(runtime),
     }
-
-    def fill(into: Path) -> None:
-        write_bytes(into / OUTPUTS, save(outputs))
-        write_json(into / RESULT, record)
-
-    publish_folder(folder, fill)
+    publish_trial(folder, record=record, outputs=outputs)
     return record
 
 
@@ -212,16 +197,6 @@ def _start(
     return Start(material.memory, outline, depth, places) if serves else None
 
 
-def _prediction_seconds(material: Material, trained: Trained, runtime: Runtime) -> float:
-    """Seconds to predict one example with the whole model, as its user will, measured on a few."""
-    examples = material.splits.folds[0].train[:48]
-    features = [material.features[place] for place in material.places(examples)]
-    logits_of(trained.model, features[:8], runtime=runtime)
-    begun = time.perf_counter()
-    logits_of(trained.model, features, runtime=runtime)
-    return (time.perf_counter() - begun) / len(examples)
-
-
 def weights_digest(model: nn.Module) -> str:
     """SHA-256 over all weights of a model, by name."""
     digest = hashlib.sha256()
@@ -233,14 +208,6 @@ def weights_digest(model: nn.Module) -> str:
 
 def _score(material: Material, examples: Sequence[int], logits: list[np.ndarray]) -> float:
     return float(material.task.score(material.counts_of(examples, logits).sum(0)))
-
-
-def _collapsed(predictions: Sequence[Any]) -> bool:
-    """Whether a model says the same of everything."""
-    first = predictions[0].value
-    if isinstance(first, str):
-        return all(prediction.value == first for prediction in predictions)
-    return all(tag == "O" for prediction in predictions for tag in prediction.value)
 
 
 def _fingerprint(material: Material, trial: Trial, runtime: Runtime) -> dict[str, Any]:

@@ -1,0 +1,138 @@
+"""The plan of a comparison: what is run, at what price, in how many processes, in which order."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from unfreeze.compare.arms import Arm
+from unfreeze.compare.ledger import Ledger
+from unfreeze.compare.material import Material
+from unfreeze.compare.options import Options
+from unfreeze.compare.pricing import (
+    Shape,
+    Speed,
+    fit_into,
+    measure_speed,
+    plan_as_dict,
+    price_of,
+    price_of_prefix,
+    price_of_trial,
+)
+from unfreeze.compare.side_by_side import WORTHWHILE_SECONDS, Choice, calibrated, most_workers
+from unfreeze.compare.watching import Watcher
+from unfreeze.encoders.outline import Outline
+from unfreeze.engine.runtime import Runtime
+
+SHORT = 0.1
+"""An arm this much cheaper than the dearest is run first, also where others run beside it."""
+
+
+class Planner:
+    """Plans one comparison.
+
+    Attributes:
+        workers: processes that run trials; settled by ``plan`` with a ledger.
+
+    Args:
+        material: what all arms share.
+        arms: all that may be run.
+        outline: of the encoder.
+        options: what the user chose.
+        runtime: of this process.
+        watcher: told what is timed.
+    """
+
+    def __init__(
+        self,
+        material: Material,
+        arms: Sequence[Arm],
+        *,
+        outline: Outline,
+        options: Options,
+        runtime: Runtime,
+        watcher: Watcher,
+    ) -> None:
+        self._material, self._arms, self._outline = material, arms, outline
+        self._options, self._runtime, self._watcher = options, runtime, watcher
+        self.workers = 1
+
+    def plan(self, ledger: Ledger | None = None) -> dict[str, Any]:
+        """What would be run, at what price, and what the budget leaves out."""
+        asked = self._asked()
+        searched = [[arm.name, len(arm.heads), arm.rates, asdict(arm.base)] for arm in self._arms]
+        content = json.dumps([asdict(asked), searched, self._options.budget_seconds])
+        name = f"plan {hashlib.sha256(content.encode()).hexdigest()[:16]}"
+        stored = ledger.decision(name) if ledger else None
+        if stored is None:
+            stored = self._priced(asked, self._speed(ledger))
+            if ledger:
+                ledger.decide(name, stored)
+        return stored
+
+    def _asked(self) -> Shape:
+        """The comparison without a budget."""
+        folds = min(len(self._material.splits.folds), self._options.folds or len(self._material.splits.folds))
+        seeds = self._options.seeds or (3 if folds == 1 else 1)
+        return Shape(tuple(arm.name for arm in self._arms), seeds, folds)
+
+    def _speed(self, ledger: Ledger | None) -> Speed:
+        """How fast this machine is, measured once a comparison, so that a budget that would do does do."""
+        stored = ledger.decision("speed") if ledger else None
+        if stored is not None:
+            self.workers = self._options.workers or stored["workers"]
+            return Speed(stored["forward"], stored["step"], self._outline)
+        self._watcher.said("timing a few steps …")
+        learning = next((arm for arm in self._arms if arm.learns), self._arms[0])
+        speed = measure_speed(self._material, learning, runtime=self._runtime)
+        if ledger:
+            chosen = self._side_by_side(learning, speed)
+            self.workers, speed = chosen.workers, chosen.speed
+            decided = {"forward": speed.forward, "step": speed.step, "workers": chosen.workers}
+            ledger.decide("speed", decided)
+        return speed
+
+    def _side_by_side(self, learning: Arm, alone: Speed) -> Choice:
+        """How many processes run trials, and how fast they are together."""
+        asked, runtime = self._options.workers, self._runtime
+        number = asked or most_workers(self._outline.size(self._outline.names))
+        price = price_of(self._asked(), self._arms, **self._prices(alone))  # whatever the budget
+        on_its_own = runtime.device != "cpu" or self._options.threads is not None or price < WORTHWHILE_SECONDS
+        if asked is None and on_its_own:
+            number = 1
+        if number == 1:
+            return Choice(1, alone)
+        self._watcher.said(f"timing the same in {number} processes side by side …")
+        found = calibrated(self._material, learning, runtime=runtime, alone=alone, number=number, watcher=self._watcher)
+        return found if asked is None else replace(found, workers=asked)
+
+    def _prices(self, speed: Speed) -> dict[str, Any]:
+        """What one trial of each arm costs, and what they share."""
+        prices = {arm.name: price_of_trial(arm, self._material, speed=speed) for arm in self._arms}
+        return {"trial_prices": prices, "prefix": price_of_prefix(self._material, speed)}
+
+    def _priced(self, asked: Shape, speed: Speed) -> dict[str, Any]:
+        prices = {arm.name: price_of_trial(arm, self._material, speed=speed) for arm in self._arms}
+        prefix, budget = price_of_prefix(self._material, speed), self._options.budget_seconds
+        shape = (
+            asked if budget is None else fit_into(budget, self._arms, trial_prices=prices, prefix=prefix, most=asked)
+        )
+        return plan_as_dict(shape, self._arms, trial_prices=prices, prefix=prefix) | {
+            "asked_seeds": asked.seeds,
+            "asked_folds": asked.folds,
+        }
+
+
+def in_order(arms: Sequence[Arm], plan: Mapping[str, Any], *, side_by_side: bool) -> list[Arm]:
+    """The order in which arms are begun: cheap ones first, so that there is soon something to hand over.
+
+    Side by side, the long ones follow from the longest to the shortest: otherwise the longest would end alone.
+    """
+    prices = {row["name"]: row["trial_seconds"] for row in plan["arms"]}
+    rising = sorted(arms, key=lambda arm: prices[arm.name])
+    if not side_by_side:
+        return rising
+    limit = SHORT * max(prices[arm.name] for arm in arms)
+    short = [arm for arm in rising if prices[arm.name] <= limit]
+    return [*short, *reversed(rising[len(short) :])]

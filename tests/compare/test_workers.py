@@ -1,0 +1,170 @@
+"""Trials in processes of their own: the same results, and a lost process costs its trial only."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import unfreeze
+from rows import Listening, findings, opinions
+from unfreeze.compare import side_by_side, workers
+from unfreeze.compare.jobs import InProcess, Job
+from unfreeze.compare.material import Sources, prepare
+from unfreeze.compare.pricing import Speed
+from unfreeze.compare.side_by_side import combined, most_workers
+from unfreeze.compare.trials import Trial
+from unfreeze.compare.worker import Payload
+from unfreeze.compare.workers import Workers
+from unfreeze.encoders.head_settings import HeadSettings
+from unfreeze.encoders.loading import load_encoder
+from unfreeze.encoders.outline import Outline
+from unfreeze.engine.runtime import Runtime
+from unfreeze.engine.settings import TrainingSettings
+from unfreeze.errors import Interrupted
+from unfreeze.tasks import Columns
+
+SETTINGS = TrainingSettings(num_train_epochs=2, per_device_train_batch_size=8, learning_rate=1e-3)
+RUNTIME = Runtime("cpu", 1, "fp32")
+
+
+@pytest.fixture(scope="module")
+def material(tiny_encoder_dir: Path) -> Any:
+    return prepare(Sources(pd.DataFrame(opinions(40))), load_encoder(str(tiny_encoder_dir)), columns=Columns())
+
+
+def trial(strategy: str = "full", seed: int = 0, *, epochs: int = 2, layers: int = 1) -> Trial:
+    head = HeadSettings() if layers == 1 else HeadSettings("mean", layers)
+    return Trial(strategy, head, replace(SETTINGS, seed=seed, num_train_epochs=epochs, patience=epochs), 0)
+
+
+def job(*trials: Trial) -> Job:
+    return Job(trials[0].strategy, trials, "")
+
+
+def test_trials_side_by_side_give_what_they_give_alone(material: Any, tmp_path: Path) -> None:
+    jobs = [job(trial("full", 0)), job(trial("full", 1)), job(trial("head-only", 0), trial("head-only", 1))]
+    jobs.append(job(trial(layers=99)))  # more layers than there are
+    watcher = Listening()
+    with Workers(2, Payload(material, tmp_path / "beside", RUNTIME, 60.0), watcher=watcher) as beside:
+        answers: dict[Trial, Any] = {}
+        waiting = list(jobs)
+        while waiting or beside.busy:
+            while waiting and beside.busy < beside.capacity:
+                beside.submit(waiting.pop(0))
+            answers |= beside.wait()[1]
+    alone = InProcess(material, tmp_path / "alone", runtime=RUNTIME, watcher=Listening())
+    for one in jobs:
+        alone.submit(one)
+        for asked, answer in alone.wait()[1].items():
+            if isinstance(answer, str):
+                assert answers[asked] == answer
+                assert "layers" in answer
+                continue
+            for key in ("weights_sha256", "scores", "curve", "best_epoch"):
+                assert answers[asked][key] == answer[key], key
+            assert (tmp_path / "beside" / asked.key / "result.json").exists()
+    assert len(answers) == 5
+
+
+class Killing(Listening):
+    """Kills the process that reports progress, so many times."""
+
+    def __init__(self, executor: list[Workers], times: int) -> None:
+        super().__init__()
+        self.executor, self.times = executor, times
+
+    def progressed(self, arm: str, fraction: float) -> None:
+        if self.times:
+            self.times -= 1
+            busy = next(w for w in self.executor[0]._state.workers.values() if w.job is not None)
+            os.kill(busy.process.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process by a signal")
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_killed_process_costs_its_trial_once_and_then_for_good(
+    times: int, material: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor: list[Workers] = []
+    watcher = Killing(executor, times)
+    long = trial(epochs=60)
+    with Workers(1, Payload(material, tmp_path, RUNTIME, 60.0), watcher=watcher) as beside:
+        executor.append(beside)
+        beside.submit(job(long))
+        answer = beside.wait()[1][long]
+        assert watcher.sentences == ["a process that trained full was ended from outside; its trial is run once more"]
+        if times == 1:
+            assert answer["state"] == "done"
+        else:
+            assert answer == workers.LOST
+            short = trial(epochs=1)
+            beside.submit(job(short))  # what comes after goes on
+            assert beside.wait()[1][short]["state"] == "done"
+
+
+class Stopping(Listening):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = False
+
+    def progressed(self, arm: str, fraction: float) -> None:
+        self.now = True
+
+    def stop(self) -> bool:
+        return self.now
+
+
+def test_an_end_asked_for_leaves_a_checkpoint(material: Any, tmp_path: Path) -> None:
+    long = trial(epochs=200)
+    with Workers(1, Payload(material, tmp_path, RUNTIME, 60.0), watcher=Stopping()) as beside:
+        beside.submit(job(long))
+        with pytest.raises(Interrupted, match="goes on from here"):
+            beside.wait()
+    assert not (tmp_path / long.key / "result.json").exists()
+    assert any((tmp_path / long.key).iterdir())
+
+
+def test_a_whole_comparison_in_two_processes_is_that_of_one(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    found = []
+    for number in (1, 2):
+        unfreeze.compare(
+            pd.DataFrame(opinions(60)),
+            strategies=("full", "head-only"),
+            folds=1,
+            seeds=2,
+            tuning=0,
+            settings={"num_train_epochs": 1},
+            model=str(tiny_encoder_dir),
+            output_dir=tmp_path / str(number),
+            threads=1,
+            workers=number,
+            precision="fp32",
+            budget=None,
+        )
+        # Which of two arms with the same score comes first hangs on their seconds.
+        told = findings(tmp_path / str(number))
+        found.append({name: told[name] for name in told if name not in ("recommendation", "handed over")})
+        assert (tmp_path / str(number) / "model" / "config.json").is_file()
+    assert found[0] == found[1]
+    assert len(found[0]["weights"]) == 4
+
+
+def speed(step: float) -> Speed:
+    return Speed(step / 4, step, Outline((), (), (), (), (), {}, "", ""))
+
+
+def test_processes_are_as_fast_together_as_their_sum() -> None:
+    together = combined([speed(2.0), speed(2.0)])
+    assert together.step == pytest.approx(side_by_side.UNEVEN)
+    assert together.forward == pytest.approx(side_by_side.UNEVEN / 4)
+
+
+def test_no_more_processes_are_started_than_memory_and_cores_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "usable_cores", lambda: 8)
+    for free, expected in ((None, 8), (10**11, 8), (5 * 10**9, 4), (10**6, 1)):
+        monkeypatch.setattr(side_by_side, "free_memory", lambda free=free: free)
+        assert most_workers(22_000_000) == expected
