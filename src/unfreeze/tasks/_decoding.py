@@ -5,6 +5,7 @@ or I-X. Taking each word's best tag and mending what is invalid costs precision:
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -23,9 +24,10 @@ def most_probable_tags(probabilities: np.ndarray, labels: Sequence[str]) -> list
     """
     if not len(probabilities):
         return []
-    inside = np.array([label.startswith("I-") for label in labels])
-    follows = np.array([[left != "O" and left[2:] == right[2:] for right in labels] for left in labels])
-    allowed = np.where(follows | ~inside, 0.0, IMPOSSIBLE)
+    inside, allowed = _rules(tuple(labels))
+    likeliest = probabilities.argmax(axis=1)
+    if not inside[likeliest[0]] and not allowed[likeliest[:-1], likeliest[1:]].any():
+        return likeliest.tolist()  # nothing is more probable than each word's best, and mostly it is valid
     logs = np.log(np.maximum(probabilities, 1e-300))
     best = logs[0] + np.where(inside, IMPOSSIBLE, 0.0)
     before = []
@@ -37,3 +39,11 @@ def most_probable_tags(probabilities: np.ndarray, labels: Sequence[str]) -> list
     for step in reversed(before):
         path.append(int(step[path[-1]]))
     return path[::-1]
+
+
+@cache
+def _rules(labels: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Which tags go on inside an entity, (labels,), and what each tag adds after each other one, (labels, labels)."""
+    inside = np.array([label.startswith("I-") for label in labels])
+    follows = np.array([[left != "O" and left[2:] == right[2:] for right in labels] for left in labels])
+    return inside, np.where(follows | ~inside, 0.0, IMPOSSIBLE)

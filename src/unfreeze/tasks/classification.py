@@ -117,11 +117,11 @@ class Classification:
         self, examples: Sequence[Example], features: Sequence[Feature], *, logits: Sequence[np.ndarray]
     ) -> list[Prediction]:
         """The most probable label of each text."""
-        found: dict[int, Prediction] = {}
-        for feature, values in zip(features, logits, strict=True):
-            probabilities = softmax(values.astype(np.float64))
-            best = int(probabilities.argmax())
-            found[feature.example] = Prediction(self.labels[best], float(probabilities[best]))
+        if not features:
+            return []
+        probabilities = softmax(np.stack(logits).astype(np.float64))
+        best, most = probabilities.argmax(axis=1).tolist(), probabilities.max(axis=1).tolist()
+        found = {f.example: Prediction(self.labels[b], p) for f, b, p in zip(features, best, most, strict=True)}
         return [found[i] for i in range(len(examples))]
 
     def counts(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> np.ndarray:

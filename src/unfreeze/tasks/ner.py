@@ -8,6 +8,7 @@ probable valid IOB2 tags of a sentence, so they have no stray I- tag.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import Any, ClassVar, Literal, Self
 
@@ -120,7 +121,7 @@ class NamedEntities:
         place = {kind: 3 + 3 * i for i, kind in enumerate(self.types)}
         out = np.zeros((len(examples), 3 + 3 * len(place)))
         for row, example, prediction in zip(out, examples, predictions, strict=True):
-            gold, guess = set(spans_of(example.target or ())), set(spans_of(prediction.value))
+            gold, guess = _entities(example.target or ()), _entities(prediction.value)
             for column, entities in enumerate((gold & guess, guess, gold)):
                 row[column] = len(entities)
                 for kind, number in Counter(entity[2] for entity in entities).items():
@@ -158,3 +159,9 @@ class NamedEntities:
         found: Iterable[tuple[int, int, str]] = spans_from_tags(example.offsets, prediction.value)
         entities = [{"start": s, "end": e, "label": kind, "text": example.text[s:e]} for s, e, kind in found]
         return {"entities": entities, "probability": round(prediction.probability, 6)}
+
+
+@lru_cache(maxsize=1 << 16)
+def _entities(tags: tuple[str, ...]) -> frozenset[tuple[int, int, str]]:
+    """Entities of one sentence; remembered, because the same tags come back epoch after epoch."""
+    return frozenset(spans_of(tags))
