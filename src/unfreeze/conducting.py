@@ -156,6 +156,7 @@ class Conductor:
                 watcher=self._watcher,
                 seed=self._options.seed,
                 together=self._heads_alone(arms),
+                noted=goes.noted,
             )
             order = in_order(arms, plan, side_by_side=executor.capacity > 1)
             begun = {outcome.arm.name: outcome for outcome in comparing.outcomes(order, shape)}

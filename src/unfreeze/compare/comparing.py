@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +68,7 @@ class Comparing:
         watcher: who is told.
         seed: of the first run.
         together: names of arms whose trials learn from the same features, and are run together.
+        noted: called after each job, so that what it took is not lost with this process.
     """
 
     def __init__(
@@ -79,9 +80,10 @@ class Comparing:
         watcher: Watcher,
         seed: int,
         together: frozenset[str] = frozenset(),
+        noted: Callable[[], object] = lambda: None,
     ) -> None:
         self._material, self._ledger, self._executor = material, ledger, executor
-        self._watcher, self._seed, self._together = watcher, seed, together
+        self._watcher, self._seed, self._together, self._noted = watcher, seed, together, noted
 
     def outcomes(self, arms: Sequence[Arm], shape: Shape) -> list[ArmOutcome]:
         """Search and run every arm.
@@ -173,6 +175,7 @@ class Comparing:
                 raise Interrupted("stopped; the same command goes on from here")
             self._watcher.began(job.arm, job.doing)
             return
+        self._noted()
         for answer in answers.values():
             if not isinstance(answer, str):
                 score = score_of(answer, self._material.task.metric)

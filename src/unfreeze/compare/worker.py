@@ -52,6 +52,8 @@ def main(payload_path: str, flag_path: str) -> None:
     prepare_process(payload.runtime.threads, "auto")
     parent, flag = os.getppid(), Path(flag_path)
     tell = _Telling(answers, stop=lambda: flag.exists() or os.getppid() != parent, every=payload.checkpoint_seconds)
+    if payload.material.cache is not None:
+        payload.material.cache.said = partial(tell, "said")
     tell("ready", None)
     doing = Doing(payload.material, payload.folder, runtime=payload.runtime)
     while (job := _received(sys.stdin.buffer)) is not None:

@@ -152,13 +152,15 @@ class Workers:
             return self._lost(job, worker.process.wait())
         if what == "ready":
             worker.ready = True
+        if what == "said":
+            self._watcher.said(value)
         if job is None:
             return None
         if isinstance(job, Job) and what == "progress":
             self._watcher.progressed(job.arm, value)
         elif isinstance(job, Job) and what == "scored":
             self._watcher.scored(job.arm, value)
-        elif what not in ("progress", "scored"):
+        elif what not in ("progress", "scored", "said"):
             worker.job = None
             if what == "failed":
                 raise value
