@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unfreeze.compare import numerals
-from unfreeze.compare.statistics import Interval, RunScores, examples_needed, paired_difference
+from unfreeze.compare.statistics import Interval, RunScores, examples_needed, holm, paired_difference
 from unfreeze.recommend import Arm, Comparison, Recommendation, as_dict, recommend
 from unfreeze.recommend.wording import sentences
 
@@ -271,3 +271,14 @@ def test_any_arms_get_the_same_lawful_verdict_in_any_order(kinds, seeds, random:
         assert judged
         assert all(p.interval.low > 0 or max(-p.interval.low, p.interval.high) <= 0.01 for p in judged)
     json.dumps(as_dict(made), allow_nan=False)
+
+
+def test_p_values_are_corrected_over_the_comparisons_of_one_family():
+    best, rivals = arm("full", 0.9, examples=200), [arm("a", 0.85, examples=200), arm("b", 0.83, examples=200)]
+    alone = [judge(best, rival).rivals[0].p_value for rival in rivals]
+    level = 1 - 0.05 / 2  # at which both are compared when they are compared together
+    plain = [paired_difference(best.runs, r.runs, score=accuracy, level=level).p_value for r in rivals]
+    together = {pair.rival: pair.p_value for pair in judge(best, *rivals).rivals}
+    assert [together["a"], together["b"]] == holm(plain)
+    assert together["b"] > plain[1] > 0
+    assert together["a"] >= alone[0]
