@@ -21,6 +21,7 @@ from unfreeze.engine.prefix import PrefixMemory, Start
 from unfreeze.engine.runtime import Runtime
 from unfreeze.engine.settings import TrainingSettings
 from unfreeze.engine.stages import enter_stage
+from unfreeze.engine.stopping import is_better, is_given_up
 from unfreeze.errors import Interrupted
 from unfreeze.plan import Plan, Stage
 from unfreeze.tasks import IGNORED, Feature
@@ -172,8 +173,7 @@ class Run:
         if state.diverged or state.epoch >= self._last:
             return True
         opened = math.ceil(self._plan.stages[-1].start * self._settings.num_train_epochs)
-        waited = state.epoch - max(state.best_epoch, opened)  # a stage that is yet to come is not given up
-        return state.best_epoch > 0 and waited >= self._settings.patience
+        return is_given_up(state.epoch, state.best_epoch, patience=self._settings.patience, opened=opened)
 
     def _enter_stage(self) -> None:
         """Enter the stage that progress asks for; between steps only."""
@@ -242,19 +242,16 @@ class Run:
             if not math.isfinite(row.validation_loss):
                 state.diverged = f"the validation loss became {row.validation_loss} after epoch {row.epoch}"
                 row.validation_loss = None
-            elif self._is_best(row):
+            elif self._is_best(row.score, row.validation_loss):
                 state.best_epoch = row.epoch
                 self._best = {n: p.detach().clone() for n, p in self._trained()}
         state.curve.append(asdict(row))
         state.epoch, state.batch, state.loss_sum, state.targets = state.epoch + 1, 0, 0.0, 0
         return row
 
-    def _is_best(self, row: Epoch) -> bool:
-        """Higher score; at equal score, lower loss."""
-        if not self._state.best_epoch:
-            return True
-        best = self._state.curve[self._state.best_epoch - 1]
-        return bool((row.score, -row.validation_loss) > (best["score"], -best["validation_loss"]))  # type: ignore[operator]
+    def _is_best(self, score: float, loss: float) -> bool:
+        best = self._state.best_epoch
+        return is_better(score, loss, than=self._state.curve[best - 1] if best else None)
 
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         ever = self._plan.ever_trainable
