@@ -7,7 +7,6 @@ leaves them out, too. Only the library's high surface is called, so that how it 
 """
 
 import argparse
-import importlib
 import json
 import shutil
 import statistics
@@ -15,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,28 +96,19 @@ def trial_of(
 def run_all(
     material: "Material", trials: "Sequence[Trial]", *, runtime: "Runtime", folder: Path
 ) -> "tuple[dict[Trial, dict[str, Any]], bool]":
-    """Run trials as a comparison does: head-only ones together where this version can, the others one by one.
+    """Run trials as one process of a comparison does: head-only ones together, the others one by one.
 
     Returns:
         Their records, and whether they were trained together.
     """
-    from unfreeze.compare.trials import run_trial
+    from unfreeze.compare.jobs import Doing, Job
     from unfreeze.engine.training import Watch
 
-    together = _heads_together() if all(trial.strategy == "head-only" for trial in trials) else None
-    if together is not None:
-        records = together(material, trials, runtime=runtime, folder_of=lambda trial: folder / trial.key, watch=Watch())
-        if records is not None:
-            return records, True
-    every = {t: run_trial(material, t, runtime=runtime, folder=folder / t.key, watch=Watch()) for t in trials}
-    return every, False
-
-
-def _heads_together() -> Callable[..., Any] | None:
-    try:
-        return getattr(importlib.import_module("unfreeze.compare.head_trials"), "run_head_trials", None)
-    except ModuleNotFoundError:
-        return None
+    answers = Doing(material, folder, runtime=runtime).do(Job("bench", tuple(trials), ""), watch=Watch())
+    refused = [answer for answer in answers.values() if isinstance(answer, str)]
+    if refused:
+        raise SystemExit(refused[0])
+    return answers, all(trial.strategy == "head-only" for trial in trials)  # type: ignore[return-value]
 
 
 def warm(material: "Material", trial: "Trial", *, runtime: "Runtime") -> None:
