@@ -13,6 +13,7 @@ import pytest
 import unfreeze
 from rows import Listening, findings, opinions
 from unfreeze.compare import side_by_side, workers
+from unfreeze.compare.arms import Arm
 from unfreeze.compare.jobs import InProcess, Job
 from unfreeze.compare.material import Sources, prepare
 from unfreeze.compare.pricing import Speed
@@ -26,10 +27,12 @@ from unfreeze.encoders.outline import Outline
 from unfreeze.engine.runtime import Runtime
 from unfreeze.engine.settings import TrainingSettings
 from unfreeze.errors import Interrupted
+from unfreeze.strategies import strategy_named
 from unfreeze.tasks import Columns
 
 SETTINGS = TrainingSettings(num_train_epochs=2, per_device_train_batch_size=8, learning_rate=1e-3)
 RUNTIME = Runtime("cpu", 1, "fp32")
+ARM = Arm("full", strategy_named("full"), (HeadSettings(),), (1e-3,), SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,15 @@ def test_a_killed_process_costs_its_trial_once_and_then_for_good(
             short = trial(epochs=1)
             beside.submit(job(short))  # what comes after goes on
             assert beside.wait()[1][short]["state"] == "done"
+
+
+def test_processes_that_cannot_be_had_are_done_without(material: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers.sys, "executable", "false")  # ends at once
+    watcher, alone = Listening(), speed(1.0)
+    made = side_by_side.calibrated(material, ARM, runtime=RUNTIME, alone=alone, number=2, watcher=watcher)
+    assert (made.workers, made.speed) == (1, alone)
+    assert "ended at once (exit code 1)" in watcher.sentences[0]
+    assert watcher.sentences[0].endswith("It goes on in this process alone.")
 
 
 class Stopping(Listening):

@@ -11,6 +11,7 @@ from unfreeze.compare.worker import Payload
 from unfreeze.compare.workers import Workers
 from unfreeze.engine.machine import free_memory, usable_cores
 from unfreeze.engine.runtime import Runtime
+from unfreeze.errors import StorageError
 
 WORTHWHILE_SECONDS = 60.0
 """A comparison shorter than this is over before processes that import torch have paid for themselves."""
@@ -60,14 +61,18 @@ def calibrated(
         runtime: of this process.
         alone: the speed of this process on its own.
         number: of processes to try.
-        watcher: asked whether to stop.
+        watcher: asked whether to stop; told where the processes cannot be had.
 
     Raises:
         Interrupted: the watcher said so.
     """
     payload = Payload(material, Path(), replace(runtime, threads=1), 60.0)
-    with Workers(number, payload, watcher=watcher) as workers:
-        speeds = workers.measure(arm)
+    try:
+        with Workers(number, payload, watcher=watcher) as workers:
+            speeds = workers.measure(arm)
+    except StorageError as error:
+        watcher.said(f"{error} It goes on in this process alone.")
+        return Choice(1, alone)
     together = combined(speeds)
     return Choice(number, together) if together.step < alone.step else Choice(1, alone)
 

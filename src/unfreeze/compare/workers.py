@@ -25,7 +25,7 @@ from unfreeze.compare.pricing import Speed
 from unfreeze.compare.trials import Trial
 from unfreeze.compare.watching import Watcher
 from unfreeze.compare.worker import Payload
-from unfreeze.errors import Interrupted
+from unfreeze.errors import Interrupted, StorageError
 
 WAITING_SECONDS = 0.2
 """How often the watcher is asked whether to stop."""
@@ -173,7 +173,10 @@ class Workers:
         if self._stopping:
             return None
         if not isinstance(job, Job):
-            raise RuntimeError(f"a worker process ended by itself (exit code {code}); --workers 1 does without")
+            raise StorageError(
+                f"a process that was to train beside this one ended at once (exit code {code}); short memory is the "
+                "usual reason. --workers 1 does without."
+            )
         self._start()
         self._state.lost[job] = self._state.lost.get(job, 0) + 1
         if self._state.lost[job] > 1:
