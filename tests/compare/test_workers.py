@@ -141,24 +141,20 @@ def test_an_end_asked_for_leaves_a_checkpoint(material: Any, tmp_path: Path) -> 
     assert any((tmp_path / long.key).iterdir())
 
 
-def test_a_whole_comparison_runs_in_two_processes(tiny_encoder_dir: Path, tmp_path: Path) -> None:
-    made = unfreeze.compare(
-        pd.DataFrame(opinions(60)),
-        strategies=("full", "head-only"),
-        folds=1,
-        seeds=2,
-        tuning=0,
-        settings={"num_train_epochs": 1},
-        model=str(tiny_encoder_dir),
-        output_dir=tmp_path / "out",
-        workers=2,
-        precision="fp32",
-        budget=None,
-    )
+def test_a_whole_comparison_runs_in_two_processes_also_when_it_is_gone_on_with(
+    tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"strategies": ("full", "head-only"), "folds": 1, "seeds": 2, "tuning": 0}
+    options |= {"settings": {"num_train_epochs": 1}, "model": str(tiny_encoder_dir), "output_dir": tmp_path / "out"}
+    options |= {"workers": 2, "precision": "fp32", "budget": None}
+    made = unfreeze.compare(pd.DataFrame(opinions(60)), **options)
     assert len(findings(made.folder)["weights"]) == 4
     records = [json.loads(p.read_text(encoding="utf-8")) for p in made.folder.glob("trials/*/result.json")]
     assert {record["runtime"]["threads"] for record in records} == {1}
     assert (made.folder / "model" / "config.json").is_file()
+    monkeypatch.setattr("unfreeze.conducting.InProcess", lambda *_, **__: pytest.fail("it forgot its processes"))
+    again = unfreeze.compare(pd.DataFrame(opinions(60)), **options | {"workers": None})
+    assert again.verdict == made.verdict
 
 
 def speed(step: float) -> Speed:

@@ -69,6 +69,8 @@ class Planner:
             stored = self._priced(asked, self._speed(ledger))
             if ledger:
                 ledger.decide(name, stored)
+        elif ledger:
+            self._speed(ledger)  # and with it the number of processes
         return stored
 
     def _asked(self) -> Shape:

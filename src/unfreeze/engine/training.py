@@ -242,16 +242,17 @@ class Run:
             if not math.isfinite(row.validation_loss):
                 state.diverged = f"the validation loss became {row.validation_loss} after epoch {row.epoch}"
                 row.validation_loss = None
-            elif self._is_best(row.score, row.validation_loss):
+            elif self._is_best(row):
                 state.best_epoch = row.epoch
                 self._best = {n: p.detach().clone() for n, p in self._trained()}
         state.curve.append(asdict(row))
         state.epoch, state.batch, state.loss_sum, state.targets = state.epoch + 1, 0, 0.0, 0
         return row
 
-    def _is_best(self, score: float, loss: float) -> bool:
+    def _is_best(self, row: Epoch) -> bool:
         best = self._state.best_epoch
-        return is_better(score, loss, than=self._state.curve[best - 1] if best else None)
+        than = self._state.curve[best - 1] if best else None
+        return is_better(row.score or 0.0, row.validation_loss or 0.0, than=than)
 
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         ever = self._plan.ever_trainable
