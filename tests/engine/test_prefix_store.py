@@ -356,8 +356,9 @@ for _ in range(60):
     assert bytes(states) == data
     if chance.random() < 0.05:
         store.clear()
+    # A folder that is emptied forgets what the two others have under way, and a list is no snapshot.
     total = sum(entry.size for entry in store.entries())
-    assert total <= {4 * SIZE + 8192}, total
+    assert total <= {6 * SIZE + 8192}, total
 """
 
 
