@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,41 @@ from safetensors import SafetensorError
 from unfreeze.errors import StorageError
 
 MANIFEST = "manifest.json"
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _FAR = 1 << 30
+    """The byte that is locked lies beyond the text, which others must be able to read."""
+
+    def lock(descriptor: int) -> None:
+        """Lock an open file until it is closed; the operating system lets go of it when this process dies.
+
+        Raises:
+            OSError: another process holds it.
+        """
+        place = os.lseek(descriptor, 0, os.SEEK_CUR)
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        finally:
+            os.lseek(descriptor, place, os.SEEK_SET)
+else:
+    import fcntl
+
+    def lock(descriptor: int) -> None:
+        """Lock an open file until it is closed; the operating system lets go of it when this process dies.
+
+        Some network file systems know no locks: there everybody gets one.
+
+        Raises:
+            OSError: another process holds it.
+        """
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+                raise
 
 
 @contextmanager

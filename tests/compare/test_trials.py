@@ -3,16 +3,13 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from unfreeze.compare.recording import is_collapsed
 from unfreeze.compare.trials import Trial, weights_digest
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.engine.settings import TrainingSettings
-from unfreeze.tasks import Prediction
 
 TRIAL = Trial("last-k:k=4", HeadSettings(), TrainingSettings(), 0)
 
@@ -54,14 +51,3 @@ def test_the_digest_of_weights_sees_every_tensor_and_its_name() -> None:
     assert weights_digest(model) not in {before, changed}
     other = nn.Sequential(nn.LayerNorm(2), nn.Linear(2, 2))
     assert weights_digest(other) != before
-
-
-def test_saying_the_same_of_everything_isis_collapsed() -> None:
-    a, b = Prediction("a", 1.0), Prediction("b", 1.0)
-    assert is_collapsed([a, a])
-    assert not is_collapsed([a, b])
-    nothing, something = Prediction(("O", "O"), 1.0), Prediction(("O", "B-X"), 1.0)
-    assert is_collapsed([nothing, nothing])
-    assert not is_collapsed([nothing, something])
-    assert not is_collapsed([something, something])
-    assert np.isfinite(a.probability)

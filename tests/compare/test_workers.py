@@ -110,13 +110,18 @@ def test_a_killed_process_costs_its_trial_once_and_then_for_good(
             assert beside.wait()[1][short]["state"] == "done"
 
 
-def test_processes_that_cannot_be_had_are_done_without(material: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_cannot_be_had_are_done_without(
+    material: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(workers.sys, "executable", "false")  # ends at once
     watcher, alone = Listening(), speed(1.0)
-    made = side_by_side.calibrated(material, ARM, runtime=RUNTIME, alone=alone, number=2, watcher=watcher)
+    made = side_by_side.calibrated(
+        Payload(material, tmp_path, RUNTIME, 60.0), ARM, alone=alone, number=2, watcher=watcher
+    )
     assert (made.workers, made.speed) == (1, alone)
     assert "ended at once (exit code 1)" in watcher.sentences[0]
     assert watcher.sentences[0].endswith("It goes on in this process alone.")
+    assert list(tmp_path.iterdir()) == [], "nothing of the user's stays"
 
 
 class Stopping(Listening):

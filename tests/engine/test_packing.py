@@ -186,6 +186,18 @@ def checkpointed(model):
     enable({"use_reentrant": False})
 
 
+def test_a_batch_that_cannot_be_cut_does_not_try_for_ever(encoder_of, monkeypatch):
+    model, outline = make_model(encoder_of("bert"))
+    monkeypatch.setattr("unfreeze.engine.gradients.way_of_batching", lambda *_: "padded")
+
+    def failing(**_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(model, "forward", failing)
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        batch_gradients(model, outline).add(make_features(3), start=None, number=3)
+
+
 def test_gradients_are_equal_with_and_without_checkpointing(encoder_of):
     features = make_features(6, longest=40)
     found = []

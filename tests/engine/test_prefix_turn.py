@@ -45,7 +45,7 @@ def test_a_turn_whose_file_was_deleted_and_made_anew_is_the_new_files(tmp_path):
 
 
 def test_a_lock_that_its_former_holder_deletes_while_it_is_being_taken_is_no_turn(tmp_path, monkeypatch):
-    real, times = prefix_turn._take, []
+    real, times = prefix_turn.lock, []
 
     def late(descriptor):
         if not times:
@@ -53,7 +53,7 @@ def test_a_lock_that_its_former_holder_deletes_while_it_is_being_taken_is_no_tur
         times.append(descriptor)
         real(descriptor)
 
-    monkeypatch.setattr(prefix_turn, "_take", late)
+    monkeypatch.setattr(prefix_turn, "lock", late)
     with turn(tmp_path / "lock", seconds=9) as held:
         assert held
         assert (tmp_path / "lock").exists(), "others would else hold another file of that name"

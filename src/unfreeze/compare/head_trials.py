@@ -3,7 +3,7 @@
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ class HeadTrials:
         records: dict[Trial, dict[str, Any]] = {}
         prepared = clock.lap(sum(map(len, groups.values())))
         for number, group in enumerate(groups.values()):
-            heads = self._train([*group], _part(watch, number, len(groups)))
+            heads = self._train([*group], watch.share(number, of=len(groups)))
             trained = clock.lap(len(group))
             for (trial, beginning), head in zip(group, heads, strict=True):
                 head.state.seconds += prepared[0]
@@ -236,11 +236,6 @@ class _Clock:
         now, last = (time.perf_counter(), time.process_time()), self._last
         self._last = now
         return (now[0] - last[0]) / max(1, among), (now[1] - last[1]) / max(1, among)
-
-
-def _part(watch: Watch, number: int, of: int) -> Watch:
-    """The watch of one of several groups that are trained one after another."""
-    return replace(watch, progress=lambda fraction: watch.progress((number + fraction) / of))
 
 
 def _checksum(model: nn.Module, *, without: str) -> int:

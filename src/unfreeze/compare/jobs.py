@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -153,7 +153,7 @@ class Doing:
         answers |= self._heads.run(job.trials, folder_of=lambda trial: self._folder / trial.key, watch=watch)
         for number, trial in enumerate(job.trials):
             if trial not in answers:
-                answers[trial] = self._one(trial, share_of(watch, number, of=len(job.trials)))
+                answers[trial] = self._one(trial, watch.share(number, of=len(job.trials)))
         return answers
 
     def _one(self, trial: Trial, watch: Watch) -> Answer:
@@ -166,8 +166,3 @@ class Doing:
             if isinstance(error, RuntimeError) and not is_out_of_memory(error):
                 raise
             return "it needs more memory than this machine has free"
-
-
-def share_of(watch: Watch, number: int, *, of: int) -> Watch:
-    """The watch of one of several things that are done one after another."""
-    return replace(watch, progress=lambda fraction: watch.progress((number + fraction) / of))

@@ -4,37 +4,14 @@ So there is no stale lock to be taken over, and no guessing whether a process nu
 """
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from unfreeze.errors import SettingsError
-from unfreeze.files import told_plainly
+from unfreeze.files import lock, told_plainly
 
 LOCK = ".lock"
-
-if sys.platform == "win32":
-    import msvcrt
-
-    _FAR = 1 << 30
-    """The byte that is locked lies beyond the text, which others must be able to read."""
-
-    def _take(descriptor: int) -> None:
-        os.lseek(descriptor, _FAR, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-else:
-    import errno
-    import fcntl
-
-    def _take(descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
-                raise
-            # Some network file systems know no locks: two commands at once are then the user's own care.
 
 
 @contextmanager
@@ -54,7 +31,7 @@ def held(folder: Path) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
-            _take(descriptor)
+            lock(descriptor)
         except OSError:
             number = os.read(descriptor, 20).decode("ascii", "replace").strip()
             by = f" (process {number})" if number.isdigit() else ""

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from unfreeze.compare.arms import Arm
@@ -22,6 +23,7 @@ from unfreeze.compare.pricing import (
 )
 from unfreeze.compare.side_by_side import WORTHWHILE_SECONDS, Choice, calibrated, most_workers
 from unfreeze.compare.watching import Watcher
+from unfreeze.compare.worker import Payload
 from unfreeze.encoders.outline import Outline
 from unfreeze.engine.runtime import Runtime
 
@@ -89,13 +91,13 @@ class Planner:
         learning = next((arm for arm in self._arms if arm.learns), self._arms[0])
         speed = measure_speed(self._material, learning, runtime=self._runtime)
         if ledger:
-            chosen = self._side_by_side(learning, speed)
+            chosen = self._side_by_side(learning, speed, ledger.trials)
             self.workers, speed = chosen.workers, chosen.speed
             decided = {"forward": speed.forward, "step": speed.step, "workers": chosen.workers}
             ledger.decide("speed", decided)
         return speed
 
-    def _side_by_side(self, learning: Arm, alone: Speed) -> Choice:
+    def _side_by_side(self, learning: Arm, alone: Speed, folder: Path) -> Choice:
         """How many processes run trials, and how fast they are together."""
         asked, runtime = self._options.workers, self._runtime
         number = asked or most_workers(self._outline.size(self._outline.names))
@@ -106,7 +108,8 @@ class Planner:
         if number == 1:
             return Choice(1, alone)
         self._watcher.said(f"timing the same in {number} processes side by side …")
-        found = calibrated(self._material, learning, runtime=runtime, alone=alone, number=number, watcher=self._watcher)
+        payload = Payload(self._material, folder, replace(runtime, threads=1), 60.0)
+        found = calibrated(payload, learning, alone=alone, number=number, watcher=self._watcher)
         return found if asked is None else replace(found, workers=asked)
 
     def _prices(self, speed: Speed) -> dict[str, Any]:
@@ -115,12 +118,9 @@ class Planner:
         return {"trial_prices": prices, "prefix": price_of_prefix(self._material, speed)}
 
     def _priced(self, asked: Shape, speed: Speed) -> dict[str, Any]:
-        prices = {arm.name: price_of_trial(arm, self._material, speed=speed) for arm in self._arms}
-        prefix, budget = price_of_prefix(self._material, speed), self._options.budget_seconds
-        shape = (
-            asked if budget is None else fit_into(budget, self._arms, trial_prices=prices, prefix=prefix, most=asked)
-        )
-        return plan_as_dict(shape, self._arms, trial_prices=prices, prefix=prefix) | {
+        prices, budget = self._prices(speed), self._options.budget_seconds
+        shape = asked if budget is None else fit_into(budget, self._arms, most=asked, **prices)
+        return plan_as_dict(shape, self._arms, **prices) | {
             "asked_seeds": asked.seeds,
             "asked_folds": asked.folds,
         }

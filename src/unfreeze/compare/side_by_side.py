@@ -1,16 +1,13 @@
 """Whether to run trials side by side, and in how many processes: found by a short calibration."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from unfreeze.compare.arms import Arm
-from unfreeze.compare.material import Material
 from unfreeze.compare.pricing import Speed
 from unfreeze.compare.watching import Watcher
 from unfreeze.compare.worker import Payload
 from unfreeze.compare.workers import Workers
 from unfreeze.engine.machine import free_memory, usable_cores
-from unfreeze.engine.runtime import Runtime
 from unfreeze.errors import StorageError
 
 WORTHWHILE_SECONDS = 60.0
@@ -50,15 +47,12 @@ def most_workers(weights: int) -> int:
     return max(1, min(usable_cores(), fitting))
 
 
-def calibrated(
-    material: Material, arm: Arm, *, runtime: Runtime, alone: Speed, number: int, watcher: Watcher
-) -> Choice:
+def calibrated(payload: Payload, arm: Arm, *, alone: Speed, number: int, watcher: Watcher) -> Choice:
     """Time the same steps in so many processes at once, and take what is faster.
 
     Args:
-        material: what all trials share.
+        payload: what each process is given.
         arm: any that learns.
-        runtime: of this process.
         alone: the speed of this process on its own.
         number: of processes to try.
         watcher: asked whether to stop; told where the processes cannot be had.
@@ -66,7 +60,6 @@ def calibrated(
     Raises:
         Interrupted: the watcher said so.
     """
-    payload = Payload(material, Path(), replace(runtime, threads=1), 60.0)
     try:
         with Workers(number, payload, watcher=watcher) as workers:
             speeds = workers.measure(arm)

@@ -70,7 +70,9 @@ class Workers:
 
     def __enter__(self) -> Self:
         """Make ready to start processes: they are started with the first job."""
-        self._folder = tempfile.TemporaryDirectory(prefix="unfreeze-")
+        # Beside the trials, under a name that the ledger sweeps: it holds the user's texts, and a kill leaves it.
+        self._payload.folder.mkdir(parents=True, exist_ok=True)
+        self._folder = tempfile.TemporaryDirectory(dir=self._payload.folder, prefix=".workers-", suffix=".part")
         self._payload_path, self._flag = Path(self._folder.name, "payload"), Path(self._folder.name, "stop")
         return self
 

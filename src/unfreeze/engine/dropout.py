@@ -1,7 +1,7 @@
 """Dropout that costs one multiplication, and whose masks follow from (seed, step, part, module) alone.
 
-On a CPU torch draws its random numbers one by one: 6 to 7 ns an element, thirty times a GELU, a sixth of a training
-step of MiniLM. Here masks are read from a pool that is drawn once, at an offset hashed from the place in training. No
+On a CPU torch draws its random numbers one by one: 6 ns an element, and a training step of MiniLM has millions. Here
+masks are read from a pool that is drawn once, at an offset hashed from the place in training. No
 generator moves: a resumed run, and a forward pass that gradient checkpointing repeats, see the masks they saw before.
 """
 

@@ -55,14 +55,14 @@ class BatchGradients:
             The loss summed over the targets, in nats.
 
         Raises:
-            RuntimeError: memory does not even suffice for one feature at a time.
+            RuntimeError: memory does not even suffice for one feature at a time, or the batch cannot be cut.
         """
         while True:
             parts = self._parts([feature.length for feature in features])
             try:
                 return self._add(features, parts, start, number)
             except RuntimeError as error:
-                if not is_out_of_memory(error) or len(parts) == len(features):
+                if not is_out_of_memory(error) or len(parts) == len(features) or self.way == "padded":
                     raise
             self._model.zero_grad()
             self.most_tokens = max(1, min(self.most_tokens, sum(feature.length for feature in features)) // 2)

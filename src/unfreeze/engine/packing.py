@@ -27,7 +27,7 @@ ATTENTION = "unfreeze_packed"
 """The name under which transformers knows the attention below. It has no mask function: transformers makes none."""
 
 ROUNDED_TO = 64
-"""Packed tokens are rounded up to a multiple: oneDNN builds a kernel for every new size, a third of a step."""
+"""Packed tokens are rounded up to a multiple: oneDNN builds a kernel for every new size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +81,22 @@ class Packing:
     def pack(self, states: torch.Tensor) -> torch.Tensor:
         """(texts, longest, …) to (1, rows, …); rows beyond the tokens are zero."""
         flat = states.reshape(self.texts * self.longest, -1)
-        return _Gather.apply(flat, self.padded, self.rows).view(1, self.rows, *states.shape[2:])
+        return _Move.apply(flat, self.padded, self.rows, False).view(1, self.rows, *states.shape[2:])
 
     def unpack(self, states: torch.Tensor) -> torch.Tensor:
         """(1, rows, …) to (texts, longest, …); padding is zero."""
-        flat = _Spread.apply(states.reshape(self.rows, -1), self.padded, self.texts * self.longest)
+        flat = _Move.apply(states.reshape(self.rows, -1), self.padded, self.texts * self.longest, True)
         return flat.view(self.texts, self.longest, *states.shape[2:])
 
     def to_groups(self, states: torch.Tensor) -> torch.Tensor:
         """(1, heads, rows, width) to (grouped rows, heads, width)."""
         heads, width = states.shape[1], states.shape[3]
         flat = states.transpose(1, 2).reshape(self.rows, heads * width)
-        return _Spread.apply(flat, self.grouped, self.grouped_rows).view(self.grouped_rows, heads, width)
+        return _Move.apply(flat, self.grouped, self.grouped_rows, True).view(self.grouped_rows, heads, width)
 
     def from_groups(self, states: torch.Tensor) -> torch.Tensor:
         """(grouped rows, heads, width) to (1, rows, heads, width)."""
-        flat = _Gather.apply(states.reshape(self.grouped_rows, -1), self.grouped, self.rows)
+        flat = _Move.apply(states.reshape(self.grouped_rows, -1), self.grouped, self.rows, False)
         return flat.view(1, self.rows, *states.shape[1:])
 
 
@@ -111,34 +111,23 @@ def _spread(values: torch.Tensor, index: torch.Tensor, rows: int) -> torch.Tenso
     return values.new_zeros(rows, values.shape[1]).index_copy_(0, index, values[: len(index)])
 
 
-class _Gather(torch.autograd.Function):
-    """Rows at distinct places, then zero rows. Autograd's own would add up where a copy will do: ten times slower."""
+class _Move(torch.autograd.Function):
+    """Gather rows from distinct places, or spread them there; each is the other's way back.
+
+    The backward pass that autograd knows for either adds up; places are distinct, so a copy will do.
+    """
 
     @staticmethod
-    def forward(ctx: Any, values: torch.Tensor, index: torch.Tensor, rows: int) -> torch.Tensor:
+    def forward(ctx: Any, values: torch.Tensor, index: torch.Tensor, rows: int, spreads: bool) -> torch.Tensor:
         ctx.save_for_backward(index)
-        ctx.rows = len(values)
-        return _gathered(values, index, rows)
+        ctx.rows, ctx.spreads = len(values), spreads
+        return (_spread if spreads else _gathered)(values, index, rows)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         (index,) = ctx.saved_tensors
-        return _spread(gradients[0].contiguous(), index, ctx.rows), None, None
-
-
-class _Spread(torch.autograd.Function):
-    """The first rows to distinct places among zeros: the way back of ``_Gather``."""
-
-    @staticmethod
-    def forward(ctx: Any, values: torch.Tensor, index: torch.Tensor, rows: int) -> torch.Tensor:
-        ctx.save_for_backward(index)
-        ctx.rows = len(values)
-        return _spread(values, index, rows)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (index,) = ctx.saved_tensors
-        return _gathered(gradients[0].contiguous(), index, ctx.rows), None, None
+        back = _gathered if ctx.spreads else _spread
+        return back(gradients[0].contiguous(), index, ctx.rows), None, None, None
 
 
 def _attention(

@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from unfreeze.files import lock
+
 _PAUSE = 0.05
 """Seconds between two looks at a lock that another process holds."""
 
 if sys.platform == "win32":
-    import msvcrt
-
-    def _take(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
     def mark(descriptor: int) -> None:
         """Show that a file is being written: on Windows nobody can delete it while it is open."""
@@ -26,20 +24,10 @@ if sys.platform == "win32":
         """Whether a process is writing a file; here its deletion will fail, if so."""
         return False
 else:
-    import errno
-    import fcntl
-
-    def _take(descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
-                raise
-            # Some network file systems know no locks.
 
     def mark(descriptor: int) -> None:
         """Show that a file is being written, for as long as it is open."""
-        _take(descriptor)
+        lock(descriptor)
 
     def is_marked(path: Path) -> bool:
         """Whether a process is writing a file."""
@@ -48,7 +36,7 @@ else:
         except OSError:
             return False
         try:
-            _take(descriptor)
+            lock(descriptor)
         except OSError:
             return True
         finally:
@@ -88,7 +76,7 @@ def _taken(path: Path) -> int | None:
     """The lock's descriptor, None where another process holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
-        _take(descriptor)
+        lock(descriptor)
         # Whoever held it before has deleted it: what is locked must be what others find under the name.
         if os.path.samestat(os.fstat(descriptor), path.stat()):
             return descriptor

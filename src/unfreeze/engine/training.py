@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,10 @@ class Watch:
     scored: Callable[[Epoch], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
     checkpoint_seconds: float = 60.0
+
+    def share(self, number: int, *, of: int) -> "Watch":
+        """The watch of one of several things that are done one after another, numbered from 0."""
+        return replace(self, progress=lambda fraction: self.progress((number + fraction) / of))
 
 
 class Run:
