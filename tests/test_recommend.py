@@ -114,15 +114,24 @@ def test_a_starved_best_can_win_but_does_not_lose_a_tie_to_a_cheaper_arm():
 
 
 def test_a_floor_is_never_handed_over_and_is_named_first_when_it_is_not_shown_to_be_worse():
-    floor = arm("tfidf-linear", 0.905, seeds=1, floor=True, seconds=0)
+    floor = arm("tfidf-linear", 0.903, seeds=1, floor=True, seconds=0)
     made = judge(arm("full", 0.9), arm("head", 0.7), floor, arm("majority", 0.5, seeds=1, floor=True))
     assert (made.best, made.chosen, made.verdict) == ("full", "full", "better")
     assert made.floors_not_worse == ("tfidf-linear",)
     assert made.sentences[0].startswith("full is not shown to beat this floor")
+    assert made.floors[0].interval.low < 0 <= made.floors[0].interval.high
     low, high = (numerals.points(-end) for end in (made.floors[0].interval.high, made.floors[0].interval.low))
     assert low.startswith("0.") or low.startswith("−0.")
-    assert f"it trails tfidf-linear by 0.5 points (97.5\u00a0% interval {low} to {high})." in made.sentences[0]
+    assert f"it trails tfidf-linear by 0.3 points (97.5\u00a0% interval {low} to {high})." in made.sentences[0]
     assert judge(arm("full", 0.9), arm("majority", 0.5, seeds=1, floor=True)).floors_not_worse == ()
+
+
+def test_a_floor_that_is_shown_to_be_better_is_said_to_be():
+    better, open_ = arm("tfidf-linear", 0.95, seeds=1, floor=True), arm("words", 0.9, seeds=1, floor=True)
+    first = judge(arm("full", 0.9), arm("head", 0.7), better, open_).sentences[0]
+    assert first.startswith("full is beaten by this floor, so no way of fine-tuning is worth its price here: it trails")
+    assert "tfidf-linear by 5.0 points" in first
+    assert "full is not shown to beat this floor, so its score may mean little: it scores the same as words" in first
 
 
 def said_of_floors(*differences):

@@ -74,6 +74,7 @@ class Conductor:
         self.material = prepare(sources, encoder, columns=columns, cache=cache, **chosen)
         for sentence in (*self.material.says, *(f"{count}" for count in self.material.counts)):
             self._watcher.said(sentence)
+        self._say_folds(len(self.material.splits.folds))
         arms = make_arms(
             options.strategies, self.material, tuning=options.tuning, overrides=options.settings, seed=options.seed
         )
@@ -90,6 +91,13 @@ class Conductor:
             runtime=self._runtime,
             watcher=self._watcher,
         )
+
+    def _say_folds(self, made: int) -> None:
+        """Say how many of the folds are used, where it is not all of them."""
+        used = min(made, self._options.folds or made)
+        if used < made:
+            first = "first one alone is" if used == 1 else f"first {used} are"
+            self._watcher.said(f"Of the {made} folds the {first} used.")
 
     def _fits(self, arm: Arm) -> bool:
         """Whether an arm has a plan for this encoder; one that the user named must have."""

@@ -73,8 +73,9 @@ def told_plainly(path: Path, *, option: str = "--output-dir") -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         number = _errno_of(error)
+        goes_on = ", it goes on from here" if option == "--output-dir" else ""
         cures = {
-            errno.ENOSPC: "the disk is full; free some space and run the same command again, it goes on from here",
+            errno.ENOSPC: f"the disk is full; free some space and run the same command again{goes_on}",
             errno.EDQUOT: "your disk quota is used up; free some space and run the same command again",
             errno.EACCES: f"there is no permission to write here; choose another place with {option}",
             errno.EROFS: f"the file system is read-only; choose another place with {option}",

@@ -367,9 +367,12 @@ def cache(*, cache_dir: str | Path | None = None, clear: bool = False) -> dict[s
         was ``used`` (seconds since 1970), and what its states follow from (``encoder``, ``depth``, ``precision`` …).
 
     Raises:
-        StorageError: something cannot be read or deleted.
+        StorageError: the folder is a file, or something cannot be read or deleted.
     """
-    store = PrefixStore(default_folder() if cache_dir is None else Path(cache_dir), limit_bytes=0)
+    folder = default_folder() if cache_dir is None else Path(cache_dir)
+    if folder.exists() and not folder.is_dir():
+        raise StorageError(f"{folder}: this is a file; expected a folder of caches; --cache-dir names another")
+    store = PrefixStore(folder, limit_bytes=0)
     try:
         entries = store.entries()
         if clear:

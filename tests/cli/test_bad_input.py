@@ -71,7 +71,7 @@ BAD_FILES: dict[str, tuple[str, bytes, tuple[str, ...]]] = {
     "many empty texts": (
         "a.csv",
         lines(*((i, " ,pos") for i in range(3, 9))),
-        ("a.csv:3: 6 of 40 rows of a.csv had no text and were dropped (15.0%", "at most 10%", "--max-dropped 0.16"),
+        ("a.csv:3: 6 of 40 rows had no text and were dropped (15.0%", "at most 10%", "--max-dropped 0.16"),
     ),
     "many empty labels": (
         "a.csv",
@@ -139,7 +139,7 @@ def test_a_message_quotes_no_text_of_the_user(here, tiny_encoder_dir):
 def test_few_empty_texts_are_dropped_and_counted_aloud(here, tiny_encoder_dir):
     (here / "a.csv").write_bytes(lines((3, " ,pos"), (8, ",neg")))
     said = say("compare", "a.csv", "--model", tiny_encoder_dir, "--budget", "0.001s")
-    assert "2 of 40 rows of a.csv had no text and were dropped" in said.err
+    assert "2 of 40 rows had no text and were dropped (a.csv)" in said.err
     refused(said, 2, "a budget of under 1 s is too short", "--budget")
     assert not (here / "unfreeze-a" / "trials").exists() or not any((here / "unfreeze-a" / "trials").iterdir())
 

@@ -94,22 +94,32 @@ def test_tables_are_never_wider_than_asked_and_lose_no_text():
 def arm(name, **changed):
     usual = {"number": None, "floor": False, "score": 0.8, "interval": [0.7, 0.9], "test": None, "train_seconds": 0.2}
     usual |= {"trainable_parameters": 770.0, "state": "done", "reason": "", "starved": None, "runs": 2}
-    return {"name": name} | usual | {"collapsed_runs": 0, "diverged_runs": 0} | changed
+    return {"name": name} | usual | {"collapsed_runs": 0, "diverged_runs": 0, "short_memory_runs": 0} | changed
 
 
 def test_the_table_of_results_puts_the_best_first_and_the_floors_last():
     arms = [
         arm("majority class", floor=True, score=0.95),
-        arm("full", score=0.6, number=3, collapsed_runs=2, starved="too few steps"),
+        arm("full", score=0.6, number=3, collapsed_runs=2, short_memory_runs=1, starved="too few steps"),
         arm("head-only", test={"mean": 0.75}),
         arm("gradual", state="failed", score=None, interval=None, reason="it diverged", train_seconds=None),
     ]
     text = results({"arms": arms, "metric": "accuracy", "handed_over": {"name": "head-only"}})
     order = [text.index(name) for name in ("head-only", "3 full", "gradual", "majority class")]
     assert order == sorted(order)
-    for words in ("handed over", "starved", "2 of 2 say the", "failed: it", "75.0", "70.0–90.0", "< 1 s", "floor"):
+    for words in (
+        "handed over",
+        "starved",
+        "2 of 2 say",
+        "1 of 2 in",
+        "failed: it",
+        "75.0",
+        "70.0–90.0",
+        "< 1 s",
+        "floor",
+    ):
         assert words in text
-    assert "test scores were not used for the choice" in text
+    assert "* mean of the runs, not used for the choice" in text
 
 
 def test_on_a_narrow_terminal_names_and_intervals_stay_whole(monkeypatch):

@@ -19,9 +19,11 @@ def test_a_share_at_the_limit_passes_and_above_it_is_refused():
     with pytest.raises(DataError) as caught:
         check_share([Count("rows had no text", 11, 100, (4, 9)), Count("rows were long", 1, 100)], 0.1, file="t.csv")
     assert str(caught.value).startswith(
-        "t.csv:4: 11 of 100 rows had no text (11.0%, at most 10% is allowed); lines 4, 9 …"
+        "t.csv:4: 11 of 100 rows had no text (11.0%, at most 10% is allowed); in lines 4, 9 …"
     )
     assert len(caught.value.problems) == 1
+    with pytest.raises(DataError, match=r"^test.csv: 9 of 10 rows had no text \(90"):
+        check_share([Count("rows had no text", 9, 10, file="test.csv")], 0.1, file="t.csv")
     assert "--max-dropped 0.12" in caught.value.cure
 
 

@@ -17,6 +17,7 @@ from runs import (
     weights_of,
     without_dropout,
 )
+from unfreeze.engine.batches import MOST_TOKENS
 from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.prediction import logits_of
 from unfreeze.engine.training import Run, TrainingData, Watch
@@ -255,6 +256,30 @@ def test_seconds_are_added_up_over_interruptions(encoder_of, tmp_path):
     _, again = make_run(encoder_of("bert"), folder=tmp_path)
     again._resume()
     assert again._state.seconds == run._state.seconds > 0
+
+
+def test_a_run_remembers_that_memory_was_short_and_goes_on_in_the_same_parts(encoder_of, tmp_path, monkeypatch):
+    model, run = make_run(encoder_of("bert"), folder=tmp_path)
+    forward, largest = model.forward, []
+
+    def small(**inputs):
+        tokens = int(inputs["attention_mask"].sum())
+        if tokens > 40:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        largest.append(tokens)
+        return forward(**inputs)
+
+    monkeypatch.setattr(model, "forward", small)
+    asked = iter(range(100))
+    with pytest.raises(Interrupted):
+        run.run(Watch(stop=lambda: next(asked) == 2))
+    assert largest
+    _, again = make_run(encoder_of("bert"), folder=tmp_path)
+    asked = iter(range(100))
+    with pytest.raises(Interrupted):
+        again.run(Watch(stop=lambda: next(asked) == 0))
+    assert again._state.way == "packed"
+    assert again._gradients.most_tokens == run._state.most_tokens < MOST_TOKENS
 
 
 def test_a_plan_that_names_what_the_model_lacks_is_refused(encoder_of):

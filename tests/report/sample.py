@@ -73,6 +73,7 @@ def arm(way, *, floor=False, seeds=3, folds=1, metric="accuracy", types=()):
         "curves": [_curve(s, f, score, 8) for s in range(seeds) for f in range(folds)] if learns else [],
         "collapsed_runs": 0,
         "diverged_runs": 0,
+        "short_memory_runs": 0,
         "runs": seeds * folds,
     }
 
@@ -223,7 +224,7 @@ def tie():
 
 def not_settled():
     arms = all_arms()
-    arms[3] |= {"starved": "its best learning rate is the highest tried", "collapsed_runs": 1}
+    arms[3] |= {"starved": "its best learning rate is the highest tried", "collapsed_runs": 1, "short_memory_runs": 1}
     arms.append(absent("lora", "dropped", "does not fit the budget"))
     arms.append(absent("adapter", "failed", "the loss was not finite in every run"))
     pairs = [

@@ -126,6 +126,7 @@ def test_whatever_is_wrong_with_an_arm_stands_beside_it_with_its_reason():
     for word, reason in (
         ("starved", "its best learning rate is the highest tried"),
         ("collapsed", "1 of 3 runs gave one label to every text"),
+        ("short memory", "in 1 of 3 runs batches were cut in parts; no gradient differs"),
         ("diverged", "2 of 3 runs stopped at a loss that was not finite"),
         ("dropped", "does not fit the budget"),
         ("failed", "the loss was not finite in every run"),

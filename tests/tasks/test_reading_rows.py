@@ -71,7 +71,7 @@ def test_a_frame_with_gaps_gives_whole_numbers_as_labels():
 def test_lists_are_neither_texts_nor_labels(wrong):
     with pytest.raises(DataError, match=r"t.jsonl:2: .*hold a text and one label"):
         read(Classification, table(text=["a", "b"], label=["x", wrong]), label="label")
-    with pytest.raises(DataError, match="holds lists"):
+    with pytest.raises(DataError, match="holds a list"):
         Classification.read([table(text=["a", wrong])], Columns(), labelled=False)
 
 

@@ -64,7 +64,7 @@ class Live(Watcher):
     def stop_soon(self) -> None:
         """Ask the run to end at its next step, with a checkpoint."""
         self.stopping = True
-        self.said("stopping at the next step, with a checkpoint (Ctrl-C again stops at once) …")
+        self.said("stopping at the next step; what was trained is kept (Ctrl-C again stops at once) …")
 
     def stop(self) -> bool:
         """Whether the user has asked for an end."""

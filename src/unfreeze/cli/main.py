@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from unfreeze.cli.parsing import make_parser
 from unfreeze.compare.options import Options
 from unfreeze.errors import Interrupted, SettingsError, UnfreezeError
-from unfreeze.front import Comparison, cache, compare, fit, plan_comparison, refuse_floor, seconds_of
+from unfreeze.front import Comparison, bytes_of, cache, compare, fit, plan_comparison, refuse_floor, seconds_of
 
 if TYPE_CHECKING:
     from unfreeze.cli.live import Live
@@ -182,8 +182,7 @@ def _show(comparison: Comparison, options: argparse.Namespace) -> None:
     if options.json:
         sys.stdout.write((comparison.folder / "recommendation.json").read_text(encoding="utf-8"))
         return
-    sys.stdout.write(results(comparison.record))
-    _prose(closing(comparison.record, comparison.folder))
+    sys.stdout.write(results(comparison.record) + closing(comparison.record, comparison.folder) + "\n")
 
 
 def _show_plan(options: argparse.Namespace, chosen: Mapping[str, Any]) -> None:
@@ -195,7 +194,8 @@ def _show_plan(options: argparse.Namespace, chosen: Mapping[str, Any]) -> None:
     rest = dict(chosen)
     budget, names = seconds_of(rest.pop("budget")), rest.pop("strategies")
     common["output_dir"] = None  # a dry run reads no ledger and writes none
-    del common["cache_dir"], common["cache_size"]  # nor any hidden state
+    bytes_of(common.pop("cache_size"))  # nor any hidden state, but what cannot be used is told here as well
+    del common["cache_dir"]
     strategies = None if names is None else tuple(names)
     asked = Options(**common, **rest, strategies=strategies, budget_seconds=budget, cache_bytes=0)
     plan = plan_comparison(sources, asked)
@@ -238,9 +238,9 @@ def _demo(options: argparse.Namespace, _: str) -> None:
         if options.json:
             record[demo.name] = read_json(comparison.folder / "recommendation.json") | {"unseen": predictions}
             continue
-        sys.stdout.write(results(comparison.record))
-        _prose(closing(comparison.record, comparison.folder))
+        sys.stdout.write(results(comparison.record) + closing(comparison.record, comparison.folder) + "\n")
         sys.stdout.write(unseen(predictions))
+        sys.stdout.flush()  # before the next one talks on standard error
     if options.json:
         sys.stdout.write(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 

@@ -38,7 +38,7 @@ def results(record: Mapping[str, Any]) -> str:
         style = "bold" if arm["name"] == chosen else "dim" if arm["floor"] else ""
         cells = (_named(arm), points(arm["score"]), low_high, test, seconds, _count(arm["trainable_parameters"]))
         table.add_row(*cells, _notes(arm, chosen), style=style)
-    note = "* test scores were not used for the choice; floors show what must be beaten and are never handed over\n"
+    note = "* mean of the runs, not used for the choice; floors show what must be beaten and are never handed over\n"
     return rendered(table) + note
 
 
@@ -49,8 +49,8 @@ def closing(record: Mapping[str, Any], folder: Path) -> str:
     given = record["handed_over"]
     if given is not None:
         metric = record["metric"]
-        test = f", {metric} on test {points(given['test'][metric])}" if given["test"] else ""
-        lines.append(f"model    {folder / 'model'}  ({given['name']}{test})")
+        test = f"; its own {metric} on test: {points(given['test'][metric])}" if given["test"] else ""
+        lines.append(f"model    {folder / 'model'}  ({given['name']}, trained once more on all rows but test{test})")
         lines.append(
             f"         {given['loads_with'].replace(chr(34) + 'model' + chr(34), repr(str(folder / 'model')))}"
         )
@@ -149,7 +149,11 @@ def _notes(arm: Mapping[str, Any], chosen: str | None) -> Text:
     return Text(", ".join(notes))
 
 
-_DEGENERATE = (("collapsed_runs", "say the same of everything"), ("diverged_runs", "diverged"))
+_DEGENERATE = (
+    ("collapsed_runs", "say the same of everything"),
+    ("diverged_runs", "diverged"),
+    ("short_memory_runs", "in parts: short memory"),
+)
 
 
 def _brief(seconds: float) -> str:

@@ -164,7 +164,7 @@ class Material:
             "strata": dict(strata.most_common(30)),
             "tokens": {name: int(np.quantile(lengths, q)) for name, q in (("median", 0.5), ("p95", 0.95), ("max", 1))},
             "window": self.encoder.window,
-            "counts": [{"what": c.what, "number": c.number, "of": c.of, "rows": list(c.rows)} for c in self.counts],
+            "counts": [{"what": c.told, "number": c.number, "of": c.of, "rows": list(c.rows)} for c in self.counts],
             "says": list(self.says),
             "digest": self.digest,
         }

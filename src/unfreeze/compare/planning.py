@@ -3,8 +3,10 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from unfreeze.compare.arms import Arm
@@ -35,7 +37,7 @@ class Planner:
     """Plans one comparison.
 
     Attributes:
-        workers: processes that run trials; settled by ``plan`` with a ledger.
+        workers: processes that run trials; settled by ``plan``.
 
     Args:
         material: what all arms share.
@@ -90,12 +92,13 @@ class Planner:
         self._watcher.said("timing a few steps …")
         learning = next((arm for arm in self._arms if arm.learns), self._arms[0])
         speed = measure_speed(self._material, learning, runtime=self._runtime)
+        with nullcontext(ledger.trials) if ledger else TemporaryDirectory(prefix="unfreeze-") as folder:
+            chosen = self._side_by_side(learning, speed, Path(folder))
+        self.workers = chosen.workers
         if ledger:
-            chosen = self._side_by_side(learning, speed, ledger.trials)
-            self.workers, speed = chosen.workers, chosen.speed
-            decided = {"forward": speed.forward, "step": speed.step, "workers": chosen.workers}
+            decided = {"forward": chosen.speed.forward, "step": chosen.speed.step, "workers": chosen.workers}
             ledger.decide("speed", decided)
-        return speed
+        return chosen.speed
 
     def _side_by_side(self, learning: Arm, alone: Speed, folder: Path) -> Choice:
         """How many processes run trials, and how fast they are together."""

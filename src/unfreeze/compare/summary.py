@@ -28,6 +28,7 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
         "per_device_train_batch_size": chosen.settings.per_device_train_batch_size,
         "weight_decay": chosen.settings.weight_decay,
         "warmup_steps": chosen.settings.warmup_steps,
+        "batches": records[0].get("batches") or None,
     }
     return {
         **_described(arm),
@@ -45,6 +46,7 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
         "curves": [{"seed": s, "fold": f, "points": r["curve"]} for (s, f), r in outcome.records.items() if r["curve"]],
         "collapsed_runs": sum(r["scores"].get("validation", {}).get("collapsed", False) for r in records),
         "diverged_runs": sum(r["state"] == "diverged" for r in records),
+        "short_memory_runs": sum(r.get("short_memory", False) for r in records),
         "runs": len(records),
     }
 
@@ -98,6 +100,7 @@ def floor_row(floor: Floor, task: Task) -> dict[str, Any]:
         "curves": [],
         "collapsed_runs": 0,
         "diverged_runs": 0,
+        "short_memory_runs": 0,
         "runs": floor.runs.scores.size,
     }
 
@@ -108,7 +111,7 @@ def absent_row(arm: Arm, state: str, *, reason: str) -> dict[str, Any]:
     more = ("trainable_parameters", "stored_bytes", "starved")
     lists: dict[str, Any] = {"scores": [], "details": {}, "tuning": [], "curves": []}
     none = dict.fromkeys((*empty, *more))
-    zeros = {"collapsed_runs": 0, "diverged_runs": 0, "runs": 0, "interval_basis": ""}
+    zeros = {"collapsed_runs": 0, "diverged_runs": 0, "short_memory_runs": 0, "runs": 0, "interval_basis": ""}
     return {**none, **lists, **zeros, **_described(arm), "state": state, "reason": reason}
 
 

@@ -18,6 +18,7 @@ from unfreeze.encoders.building import build_model
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.outline import Outline
 from unfreeze.encoders.reading_outline import read_outline
+from unfreeze.engine.batches import MOST_TOKENS
 from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.class_means import fit_class_means
 from unfreeze.engine.prediction import logits_of
@@ -151,6 +152,7 @@ def run_trial(material: Material, trial: Trial, *, runtime: Runtime, folder: Pat
     )
     record = record_of(trial, trained, scores=scores) | {
         "train_seconds": trained.state.seconds,
+        "short_memory": trained.state.most_tokens < MOST_TOKENS,
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu,
         "predict_seconds_per_example": prediction_seconds(material, trained.model, runtime=runtime),
@@ -173,6 +175,7 @@ def record_of(trial: Trial, trained: Trained, *, scores: dict[str, Any]) -> dict
         "epochs": state.epoch,
         "steps": state.curve[-1]["step"] if state.curve else 0,
         "curve": state.curve,
+        "batches": state.way,
         "trainable_parameters": outline.size(ever),
         "parameters": outline.size(outline.names),
         "stored_bytes": 4 * (outline.size(ever) or outline.size(outline.head)),

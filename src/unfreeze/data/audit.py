@@ -17,12 +17,14 @@ class Count:
         number: how often.
         of: out of how many.
         rows: lines of the file where it happened; the first 20 are kept.
+        file: where it happened, for counts of one file.
     """
 
     what: str
     number: int
     of: int
     rows: tuple[int, ...] = ()
+    file: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", tuple(self.rows[:SHOWN]))
@@ -33,7 +35,12 @@ class Count:
         return self.number / self.of if self.of else 0.0
 
     def __str__(self) -> str:
-        return f"{self.number:,} of {self.of:,} {self.what}"
+        return f"{self.number:,} of {self.of:,} {self.told}"
+
+    @property
+    def told(self) -> str:
+        """What was counted, and in which file."""
+        return f"{self.what} ({self.file})" if self.file else self.what
 
 
 def check_share(
@@ -44,7 +51,7 @@ def check_share(
     Args:
         counts: what was lost, each out of how many.
         limit: largest share that may be lost, in [0, 1].
-        file: where it was lost, for the error.
+        file: where it was lost, for the error, of counts that do not say it.
         option: the command line's name for the limit.
 
     Raises:
@@ -52,15 +59,17 @@ def check_share(
     """
     over = [count for count in counts if count.share > limit]
     if over:
-        problems = [Problem(file, count.rows[0] if count.rows else None, _described(count, limit)) for count in over]
+        lines = [count.rows[0] if count.rows else None for count in over]
+        places = zip(over, lines, strict=True)
+        problems = [Problem(count.file or file, line, _described(count, limit)) for count, line in places]
         highest = max(count.share for count in over)
         raise DataError(problems, f"Mend these rows, or accept the loss with {option} {_rounded_up(highest)}.")
 
 
 def _described(count: Count, limit: float) -> str:
     lines = ", ".join(map(str, count.rows))
-    where = f"; lines {lines}{' …' if count.number > len(count.rows) else ''}" if lines else ""
-    return f"{count} ({count.share:.1%}, at most {limit:.0%} is allowed){where}"
+    where = f"; in lines {lines}{' …' if count.number > len(count.rows) else ''}" if lines else ""
+    return f"{count.number:,} of {count.of:,} {count.what} ({count.share:.1%}, at most {limit:.0%} is allowed){where}"
 
 
 def _rounded_up(share: float) -> str:

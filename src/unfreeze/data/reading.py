@@ -87,7 +87,7 @@ def _blocks(pieces: Pieces, name: str, rows: int | None, *, labelled: bool) -> I
     form, blocks = PARSERS[_suffix(name)]
     first = next((piece for piece in pieces() if piece.strip()), None)
     if first is None:
-        raise DataError(Problem(name, None, "the file is empty; expected labelled rows"))
+        raise DataError(Problem(name, None, f"the file is empty; expected {'labelled rows' if labelled else 'rows'}"))
     if form == "conll" and not labelled and holds_words_alone(pieces):
         blocks = word_blocks
     elif _suffix(name) == ".txt" and not looks_like_conll(first):

@@ -32,6 +32,9 @@ def check_file(name: str) -> None:
     Raises:
         DataError: no such file (a close name in its folder is offered), a folder, or a name that cannot be one.
     """
+    if name == "-":
+        again = "standard input is not read, because a file may be read more than once"
+        raise DataError(Problem(name, None, again), "Write it to a file and name that.")
     path = Path(name)
     try:
         if path.is_dir():

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from unfreeze.encoders.outline import Outline
-from unfreeze.engine.batches import order_of
+from unfreeze.engine.batches import MOST_TOKENS, order_of
 from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.dropout import Dropout
 from unfreeze.engine.gradients import BatchGradients
@@ -70,6 +70,8 @@ class State:
         curve: a row for each completed epoch.
         seconds: wall time spent training and validating so far.
         diverged: why the run was stopped, if it was.
+        way: how its batches are computed, see ``way_of_batching``.
+        most_tokens: of one part of a batch; less than ``MOST_TOKENS`` where memory was short.
     """
 
     epoch: int = 0
@@ -80,6 +82,8 @@ class State:
     curve: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     diverged: str | None = None
+    way: str = ""
+    most_tokens: int = MOST_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,7 @@ class Run:
 
     def _run(self, watch: Watch) -> State:
         self._resume()
+        self._state.way, self._gradients.most_tokens = self._gradients.way, self._state.most_tokens
         since = last = time.perf_counter()
         while not self._done():
             if watch.stop():
@@ -216,6 +221,7 @@ class Run:
         number = sum(target != IGNORED for feature in features for target in feature.targets)
         self._dropout.step = step
         loss = self._gradients.add(features, start=self._start(places), number=number)
+        state.most_tokens = self._gradients.most_tokens
         if not math.isfinite(loss):
             state.diverged = f"the loss became {loss} at step {step + 1} of {self._total}"
             return False

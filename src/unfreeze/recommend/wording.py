@@ -38,9 +38,17 @@ def _gap(pair: Comparison, unit: str = "points") -> str:
 def _floors(made: Recommendation) -> str:
     if not made.floors_not_worse:
         return ""
-    gaps = [_gap(pair) for pair in made.floors if pair.rival in made.floors_not_worse]
-    noun = "this floor" if len(gaps) == 1 else "these floors"
-    return f"{made.best} is not shown to beat {noun}, so its score may mean little: it {_listed(gaps)}."
+    pairs = [pair for pair in made.floors if pair.rival in made.floors_not_worse]
+    lost = [_gap(pair) for pair in pairs if pair.interval.high < 0]
+    open_ = [_gap(pair) for pair in pairs if pair.interval.high >= 0]
+    beaten = f"{made.best} is beaten by {_these(lost)}, so no way of fine-tuning is worth its price here: it {{}}."
+    unclear = f"{made.best} is not shown to beat {_these(open_)}, so its score may mean little: it {{}}."
+    said = ((beaten, lost), (unclear, open_))
+    return " ".join(sentence.format(_listed(gaps)) for sentence, gaps in said if gaps)
+
+
+def _these(floors: list[str]) -> str:
+    return "this floor" if len(floors) == 1 else "these floors"
 
 
 def _verdict(made: Recommendation) -> str:

@@ -120,6 +120,10 @@ def _notes(arm: Mapping[str, Any], pair: Mapping[str, Any] | None) -> Iterator[t
         yield "collapsed", f"{arm['collapsed_runs']} of {runs} gave one label to every text"
     if arm["diverged_runs"]:
         yield "diverged", f"{arm['diverged_runs']} of {runs} stopped at a loss that was not finite"
+    if arm["short_memory_runs"]:
+        yield "short memory", f"in {arm['short_memory_runs']} of {runs} batches were cut in parts; no gradient differs"
+    if (arm["settings"] or {}).get("batches") == "padded":
+        yield "padded", "padding shines through in this family: batches are padded, the slow way"
     if pair and pair["note"] and not arm["starved"]:
         yield "not settled", pair["note"]
 

@@ -122,7 +122,7 @@ def _tagged(table: Table, columns: Columns) -> tuple[tuple[Example, ...], list[C
     lines = [table.lines[row] for row, _, _ in rows]
     scheme = recognise_scheme([t for _, _, t in rows], file=table.name, lines=lines, line_a_word=table.form == "conll")
     examples = tuple(_of_words([str(x) for x in w], to_iob2(t, scheme), table, row, groups[row]) for row, w, t in rows)
-    counts = [Count(f"sentences of {table.name} had no words and were dropped", len(empty), table.rows, tuple(empty))]
+    counts = [Count("sentences had no words and were dropped", len(empty), table.rows, tuple(empty), table.name)]
     says = f"named entities: words from column {words!r}, {scheme} tags from column {tags!r}"
     return examples, counts if empty else [], says
 
@@ -188,10 +188,10 @@ def _spanned(table: Table, columns: Columns) -> tuple[tuple[Example, ...], list[
         raise DataError(problems, "Spans count characters from 0, the end is not included, and they may not overlap.")
     entities = sum(tag.startswith("B-") for e in examples for tag in e.target or ())
     found = (
-        (f"texts of {table.name} had no words and were dropped", empty, table.rows),
-        (f"entities of {table.name} began or ended inside a word and were moved to its border", widened, entities),
+        ("texts had no words and were dropped", empty, table.rows),
+        ("entities began or ended inside a word and were moved to its border", widened, entities),
     )
-    counts = [Count(what, len(lines), of, tuple(lines)) for what, lines, of in found if lines]
+    counts = [Count(what, len(lines), of, tuple(lines), table.name) for what, lines, of in found if lines]
     says = f"named entities: texts from column {text_column!r}, character spans from column {span_column!r}"
     return tuple(examples), counts, says
 

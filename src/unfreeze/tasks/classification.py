@@ -169,9 +169,10 @@ def _is_scalar(table: Table, column: str) -> bool:
 
 def _unlabelled(table: Table, text: str) -> tuple[Example, ...]:
     """All rows of a table; those without a text have an empty one."""
-    if not _is_scalar(table, text):
-        raise DataError(Problem(table.name, None, f"column {text!r} holds lists; expected texts"))
-    rows = enumerate(zip(table.lines, table.columns[text], strict=True))
+    rows = list(enumerate(zip(table.lines, table.columns[text], strict=True)))
+    lists = [line for _, (line, said) in rows if isinstance(said, (list, tuple, dict))]
+    if lists:
+        raise DataError([Problem(table.name, line, f"column {text!r} holds a list; expected a text") for line in lists])
     return tuple(
         Example("" if said is None else str(said), None, file=table.name, line=line, row=row)
         for row, (line, said) in rows
@@ -196,7 +197,7 @@ def _rows(
     if problems:
         raise DataError(problems, "For other kinds of data, name the task with --task.")
     lost = (("had no text and were dropped", no_text), ("had no label and were dropped", no_label))
-    return tuple(examples), [Count(f"rows of {table.name} {w}", len(r), table.rows, tuple(r)) for w, r in lost if r]
+    return tuple(examples), [Count(f"rows {w}", len(r), table.rows, tuple(r), table.name) for w, r in lost if r]
 
 
 def _label(value: object) -> str:
