@@ -278,7 +278,7 @@ def test_a_run_remembers_that_memory_was_short_and_goes_on_in_the_same_parts(enc
     asked = iter(range(100))
     with pytest.raises(Interrupted):
         again.run(Watch(stop=lambda: next(asked) == 0))
-    assert again._state.way == "packed"
+    assert again._state.way == "narrowed"
     assert again._gradients.most_tokens == run._state.most_tokens < MOST_TOKENS
 
 

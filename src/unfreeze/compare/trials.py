@@ -152,7 +152,6 @@ def run_trial(material: Material, trial: Trial, *, runtime: Runtime, folder: Pat
     )
     record = record_of(trial, trained, scores=scores) | {
         "train_seconds": trained.state.seconds,
-        "short_memory": trained.state.most_tokens < MOST_TOKENS,
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu,
         "predict_seconds_per_example": prediction_seconds(material, trained.model, runtime=runtime),
@@ -163,7 +162,7 @@ def run_trial(material: Material, trial: Trial, *, runtime: Runtime, folder: Pat
 
 
 def record_of(trial: Trial, trained: Trained, *, scores: dict[str, Any]) -> dict[str, Any]:
-    """What the ledger keeps of a trial, beside its timings: the same for the same trial, however often it is run."""
+    """What the ledger keeps of a trial, beside its timings: the same whenever the trial is run with enough memory."""
     outline, plan, state = trained.outline, trained.plan, trained.state
     ever = plan.ever_trainable
     return {
@@ -176,6 +175,7 @@ def record_of(trial: Trial, trained: Trained, *, scores: dict[str, Any]) -> dict
         "steps": state.curve[-1]["step"] if state.curve else 0,
         "curve": state.curve,
         "batches": state.way,
+        "short_memory": state.most_tokens < MOST_TOKENS,
         "trainable_parameters": outline.size(ever),
         "parameters": outline.size(outline.names),
         "stored_bytes": 4 * (outline.size(ever) or outline.size(outline.head)),

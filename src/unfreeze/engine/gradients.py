@@ -21,6 +21,9 @@ from unfreeze.engine.prefix import Start
 from unfreeze.engine.runtime import Runtime
 from unfreeze.tasks import IGNORED, Feature
 
+PACKS = ("narrowed", "packed")
+"""Ways of batching in which texts lie end to end."""
+
 
 class BatchGradients:
     """Forward and backward passes of one run.
@@ -68,7 +71,7 @@ class BatchGradients:
             self.most_tokens = max(1, min(self.most_tokens, sum(feature.length for feature in features)) // 2)
 
     def _parts(self, lengths: Sequence[int]) -> list[list[int]]:
-        if self.way == "packed":
+        if self.way in PACKS:
             return cut_by_tokens(lengths, most=self.most_tokens)
         if self.way == "padded":
             return [list(range(len(lengths)))]
@@ -98,10 +101,11 @@ class BatchGradients:
     ) -> AbstractContextManager[None]:
         """How the model computes while it is called: packed or padded, from the text or from remembered states."""
         whole = start is not None and start.depth == self._outline.depth  # nothing is left to pack for
-        if self.way != "packed" or whole:
+        if self.way not in PACKS or whole:
             return start.at(self._model, part) if start else nullcontext()
         lengths = [member.length for member in members]
-        packing = Packing(lengths, device=self._runtime.device, dropout=self._dropout)
+        narrows = self.way == "narrowed"
+        packing = Packing(lengths, device=self._runtime.device, dropout=self._dropout, narrows=narrows)
         if start is not None:
             return start.packed_at(self._model, part, packing=packing)
         return packed(self._model, self._outline, packing=packing)

@@ -1,10 +1,31 @@
 """What this machine has free: cores and memory, as far as this process may use them."""
 
+import ctypes
 import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 MEMORY_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 USED_FILES = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
+
+
+KEPT_BYTES = 2**31 - 1
+"""Freed memory that glibc keeps for the next step, at the most."""
+
+
+def reuse_freed_memory() -> None:
+    """Let glibc keep what a training step frees; elsewhere nothing happens.
+
+    By default it gives large blocks back to the system at once, and every step's activations are faulted in anew, page
+    by page: about 10,000 faults a step of MiniLM on 32 sentences.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # names in malloc.h
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            libc = ctypes.CDLL(None)
+            libc.mallopt(mmap_threshold, KEPT_BYTES // 2)
+            libc.mallopt(trim_threshold, KEPT_BYTES)
 
 
 def usable_cores() -> int:

@@ -5,8 +5,12 @@ padded way; a hook before its first layer packs the states of all texts end to e
 its last layer spreads them again. In between, attention goes through a function of our own, registered with
 transformers, that is told by a keyword argument where each text begins. The composition of the batch is untouched.
 
+A head that reads the first token alone needs of the last layer no more: where attention's output enters a module of its
+own with what it is added to (BERT, RoBERTa, ELECTRA), all that follows is computed for the first tokens only. That is
+three quarters of the layer.
+
 Families whose attention never asks for that function compute nonsense without a word, so packing is used only where
-``packs`` has compared logits and gradients with the padded model's.
+``way_of_batching`` has compared logits and gradients with the padded model's.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +29,9 @@ from unfreeze.engine.dropout import Dropout
 
 ATTENTION = "unfreeze_packed"
 """The name under which transformers knows the attention below. It has no mask function: transformers makes none."""
+
+AFTER_ATTENTION = "attention.output"
+"""Where a layer's attention ends: a module that is given attention's output and what entered the layer."""
 
 ROUNDED_TO = 64
 """Packed tokens are rounded up to a multiple: oneDNN builds a kernel for every new size."""
@@ -56,9 +63,13 @@ class Packing:
         lengths: tokens of each text, in the order of the batch.
         device: of the states.
         dropout: of attention; None to leave it out.
+        narrows: whether the last layer, from its attention on, computes first tokens only.
     """
 
-    def __init__(self, lengths: Sequence[int], *, device: str, dropout: Dropout | None = None) -> None:
+    def __init__(
+        self, lengths: Sequence[int], *, device: str, dropout: Dropout | None = None, narrows: bool = False
+    ) -> None:
+        self.narrows = narrows
         self.texts, self.longest, self.tokens, self.dropout = len(lengths), max(lengths), sum(lengths), dropout
         self.rows = -(-self.tokens // ROUNDED_TO) * ROUNDED_TO
         sizes = torch.tensor(lengths)
@@ -66,6 +77,7 @@ class Packing:
         text = torch.arange(self.texts).repeat_interleave(sizes)
         self.padded = (text * self.longest + within).to(device)
         self.within = within.to(device)
+        self.firsts = (sizes.cumsum(0) - sizes).to(device)
         self.groups: list[Group] = []
         begins, begin = torch.zeros(self.texts, dtype=torch.long), 0
         for members in grouped_by_length(lengths):
@@ -83,8 +95,15 @@ class Packing:
         flat = states.reshape(self.texts * self.longest, -1)
         return _Move.apply(flat, self.padded, self.rows, False).view(1, self.rows, *states.shape[2:])
 
+    def narrow(self, states: torch.Tensor) -> torch.Tensor:
+        """(1, rows, …) to (1, texts, …): the first token of each text."""
+        flat = _Move.apply(states.reshape(self.rows, -1), self.firsts, self.texts, False)
+        return flat.view(1, self.texts, *states.shape[2:])
+
     def unpack(self, states: torch.Tensor) -> torch.Tensor:
-        """(1, rows, …) to (texts, longest, …); padding is zero."""
+        """(1, rows, …) to (texts, longest, …); padding is zero. Narrowed, (1, texts, …) to (texts, 1, …)."""
+        if self.narrows:
+            return states.view(self.texts, 1, *states.shape[2:])
         flat = _Move.apply(states.reshape(self.rows, -1), self.padded, self.texts * self.longest, True)
         return flat.view(self.texts, self.longest, *states.shape[2:])
 
@@ -192,7 +211,7 @@ def packed(
     It should hold during the backward pass too: gradient checkpointing calls the layers again.
 
     Args:
-        model: whose family ``packs``.
+        model: of a family that packs, see ``way_of_batching``.
         outline: its parts.
         packing: of the batch.
         first: the layer where packing begins.
@@ -203,6 +222,8 @@ def packed(
     for layer in layers:
         entering = _entering(packing, states) if layer is layers[0] else _entering(packing, None, packs=False)
         hooks.append(layer.register_forward_pre_hook(entering, with_kwargs=True))
+    if packing.narrows:
+        hooks.append(layers[-1].get_submodule(AFTER_ATTENTION).register_forward_pre_hook(_narrowing(packing)))
     configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
     before = {number: config._attn_implementation for number, config in configs.items()}  # type: ignore[union-attr]
     try:
@@ -238,6 +259,13 @@ def _entering(packing: Packing, states: torch.Tensor | None, *, packs: bool = Tr
         else:
             kwargs["hidden_states"] = given
         return args, kwargs | {"packing": packing}
+
+    return hook
+
+
+def _narrowing(packing: Packing) -> Callable[..., Any]:
+    def hook(_: nn.Module, args: tuple[torch.Tensor, ...]) -> Any:
+        return tuple(packing.narrow(states) for states in args)
 
     return hook
 

@@ -21,7 +21,7 @@ LENGTHS = (5, 19, 7, 12)
 AGREEMENT = 2e-4
 """Largest difference, relative to the largest value: of float32 sums in another order."""
 
-Way = Literal["packed", "grouped", "padded"]
+Way = Literal["narrowed", "packed", "grouped", "padded"]
 
 _known: dict[tuple[str, str], Way] = {}
 
@@ -34,9 +34,10 @@ def way_of_batching(model: nn.Module, outline: Outline) -> Way:
         outline: its parts.
 
     Returns:
-        "packed" where that gives what padding gives; "grouped", in parts of similar length, for families whose
-        attention cannot be told where a text begins (MPNet, DeBERTa) and for heads that read several layers; "padded",
-        all to the longest, for families that let padding shine through (ConvBERT mixes neighbouring tokens).
+        "packed" where that gives what padding gives; "narrowed" where that still holds if the last layer computes no
+        more than a head needs that reads the first token alone; "grouped", in parts of similar length, for families
+        whose attention cannot be told where a text begins (MPNet, DeBERTa) and for heads that read several layers;
+        "padded", all to the longest, for families that let padding shine through (ConvBERT mixes neighbouring tokens).
     """
     key = (type(model).__name__, model.config.to_json_string(use_diff=False))  # type: ignore[union-attr,operator]
     if key not in _known:
@@ -48,7 +49,7 @@ def way_of_batching(model: nn.Module, outline: Outline) -> Way:
 def _tried(model: nn.Module, outline: Outline) -> Way:
     several = int(getattr(model.config, "layers", 1)) > 1
     if not several and _agree(model, outline):
-        return "packed"
+        return "narrowed" if _agree(model, outline, narrows=True) else "packed"
     return "grouped" if _ignores_padding(model) else "padded"
 
 
@@ -81,13 +82,13 @@ def _batch(model: nn.Module) -> tuple[dict[str, torch.Tensor], list[int]]:
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}, lengths
 
 
-def _agree(model: nn.Module, outline: Outline) -> bool:
+def _agree(model: nn.Module, outline: Outline, *, narrows: bool = False) -> bool:
     """Whether logits and gradients are the same packed and padded, and others without a mask."""
     tried = copy.deepcopy(model).eval().requires_grad_()
     batch, lengths = _batch(tried)
     try:
         whole = _values(tried, batch, nullcontext())
-        packing = Packing(lengths, device=batch["input_ids"].device.type)
+        packing = Packing(lengths, device=batch["input_ids"].device.type, narrows=narrows)
         ours = _values(tried, batch, packed(tried, outline, packing=packing))
         if not _close(whole, ours):
             return False

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from unfreeze.engine.machine import usable_cores
+from unfreeze.engine.machine import reuse_freed_memory, usable_cores
 from unfreeze.errors import SettingsError
 
 Precision = Literal["fp32", "bf16-matmul", "bf16-autocast"]
@@ -76,6 +76,7 @@ def prepare_process(threads: int | None = None, precision: str = "auto") -> Runt
 
     number = threads or _threads_asked_for() or usable_cores()
     torch.set_num_threads(number)
+    reuse_freed_memory()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Runtime(device, number, _chosen(precision, device))
 
