@@ -10,7 +10,18 @@ from cases_comparing import (
     growth_figures,
     growth_sides,
 )
-from cases_training import P1, P1B, P2, P4, gpu_figures, gpu_sides, memory_figures, memory_sides
+from cases_training import (
+    P1,
+    P1B,
+    P2,
+    P4,
+    gpu_figures,
+    gpu_sides,
+    memory_figures,
+    memory_sides,
+    precision_figures,
+    precision_sides,
+)
 from figures import Figure
 from inputs import SENTENCES
 from measuring import Side
@@ -77,5 +88,6 @@ CASES: dict[str, Case] = {
     "P7": Case("full fine-tune of BERT-base's shape on a GPU", gpu_sides, gpu_figures, ON_GPU),
     "P8": Case("largest memory at the same batch", memory_sides, memory_figures),
     "P9": Case("start of the command", start_sides, start_figures, frozenset(), 1),
+    "bf16": Case("what bfloat16 costs in score", precision_sides, precision_figures, frozenset({"data"})),
     "growth": Case("how our seconds grow", growth_sides, growth_figures, frozenset({"data"}), 1),
 }

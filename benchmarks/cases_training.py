@@ -1,11 +1,12 @@
-"""Cases whose sides only train: P1, P1b, P2, P4, P7 on a GPU, P8 in memory."""
+"""Cases whose sides only train: P1, P1b, P2, P4, P7 on a GPU, P8 in memory, and what bfloat16 costs in score."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from figures import Figure
 from inputs import LONG_TAILED, SENTENCES
 from measuring import Side
-from sides import PEERS, SIZES, TUNED, Setting, Sides, score
+from sides import PEERS, SIZES, TUNED, Setting, Sides, score, scores
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,36 @@ def gpu_figures(sides: Sides) -> list[Figure]:
         Figure("HF tuned, GPU", ours["wall_ms_a_step"], theirs["wall_ms_a_step"], "wall ms a step", 1.5, 2),
         Figure("share of the product rate", 100 * share, None, "%", at_least=45, dream=60),
     ]
+
+
+ROUNDED: Mapping[str, tuple[object, ...]] = {
+    "full": ("--strategy", "full", "--rate", 1e-4),
+    "head-only": ("--strategy", "head-only@mean:4", "--rate", 1e-3),
+}
+"""Ways that are trained in bfloat16 and in float32: one that learns everything, and one on remembered states."""
+
+
+def precision_sides(setting: Setting) -> list[Side]:
+    """Both ways in bfloat16 and in float32, ours alone; the number of the pair is the seed."""
+    rows, tests, epochs = {"small": (64, 64, 1), "usual": (992, 1066, 4), "full": (3200, 1066, 4)}[setting.size]
+    both = ("--train", setting.rows(SENTENCES, "train", rows), "--test", setting.rows(SENTENCES, "test", tests))
+    return [
+        setting.ours(
+            f"{way}, {kind}", "train", *both, *how, "--epochs", epochs, "--precision", kind, "--seed", setting.pair
+        )
+        for way, how in ROUNDED.items()
+        for kind in ("bf16", "fp32")
+    ]
+
+
+def precision_figures(sides: Sides) -> list[Figure]:
+    """Seconds of the steps, and the scores: bfloat16 is "ours", float32 "theirs"."""
+    found = []
+    for way in ROUNDED:
+        ours, theirs = sides[f"{way}, bf16"], sides[f"{way}, fp32"]
+        told = f"{way}, bf16 against fp32"
+        found.append(Figure(told, ours["steps_cpu_s"], theirs["steps_cpu_s"], scores=scores(ours, theirs)))
+    return found
 
 
 def memory_sides(setting: Setting) -> list[Side]:
