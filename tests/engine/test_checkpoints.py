@@ -138,7 +138,7 @@ def error_of(run):
 
 
 def test_a_disk_that_fills_at_any_write_leaves_a_whole_checkpoint_and_a_plain_sentence(encoder_of, tmp_path):
-    model, run = interrupt(encoder_of("bert"), tmp_path, step=4)
+    _, run = interrupt(encoder_of("bert"), tmp_path, step=4)
     number, failures, kept = 0, 0, run._state.loss_sum
     while True:
         number += 1
@@ -158,7 +158,7 @@ def test_a_disk_that_fills_at_any_write_leaves_a_whole_checkpoint_and_a_plain_se
         kept = stored
         assert not [path for path in tmp_path.iterdir() if path.name.endswith(".part")], number
     assert failures >= 8
-    assert make_run(encoder_of("bert"), tmp_path)[1]._checkpoints.load(model, run._optimizer) is not None
+    assert make_run(encoder_of("bert"), tmp_path)[1]._checkpoints.load(run._optimizer) is not None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file size limits are set as on Linux")

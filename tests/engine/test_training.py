@@ -78,6 +78,11 @@ def test_twenty_steps_are_those_of_a_loop_written_by_hand(kind, one_part, encode
     orders = [np.random.default_rng([settings.seed, epoch]).permutation(24) for epoch in range(5)]
     batches = [order[i : i + 6] for order in orders for i in range(0, 24, 6)]
     losses = reference(theirs, features, batches, settings=settings, total=20)
+    unseen = torch.ones(ours.config.vocab_size, dtype=torch.bool)
+    unseen[[ours.config.pad_token_id, *(i for f in features[:24] for i in f.inputs["input_ids"])]] = False
+    tables = [model.get_input_embeddings().weight.data for model in (ours, theirs, make_model(encoder, kind)[0])]
+    assert torch.equal(tables[0][unseen], tables[2][unseen]), "words that the text never shows keep their values"
+    tables[1][unseen] = tables[2][unseen]  # by hand they have decayed
     assert farthest(weights_of(ours), weights_of(theirs)) <= (1e-6 if one_part else 5e-6)
     if kind == "sequence":  # every batch has as many targets
         found = [row["train_loss"] for row in state.curve]
@@ -97,7 +102,11 @@ def test_a_batch_without_any_target_has_no_loss_and_no_gradient(encoder_of):
     model, run = make_run(encoder_of("bert"), kind="token", data=make_data(features))
     run._enter_stage()
     assert run._gradients.add(features, start=None, number=0) == 0.0
-    assert not any(parameter.grad.any() for parameter in model.parameters())
+    table = model.get_input_embeddings().weight
+    learning = [parameter for group in run._optimizer.param_groups for parameter in group["params"]]
+    assert len(learning) == len(list(model.parameters()))
+    assert all(parameter is not table for parameter in learning), "its rows stand in its place"
+    assert not any(parameter.grad.any() for parameter in learning)
 
 
 def test_equal_runs_give_equal_bits_and_another_seed_gives_others(encoder_of):

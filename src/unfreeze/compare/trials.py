@@ -223,4 +223,4 @@ def _fingerprint(material: Material, trial: Trial, runtime: Runtime) -> dict[str
         "transformers": transformers.__version__,
         "safetensors": safetensors.__version__,
     }
-    return {"trial": trial.key, "data": material.digest, "runtime": asdict(runtime), "versions": versions, "format": 1}
+    return {"trial": trial.key, "data": material.digest, "runtime": asdict(runtime), "versions": versions, "format": 2}

@@ -33,7 +33,6 @@ class Checkpoints:
 
     def save(
         self,
-        model: nn.Module,
         optimizer: torch.optim.Optimizer,
         *,
         state: Mapping[str, Any],
@@ -42,13 +41,12 @@ class Checkpoints:
         """Publish a checkpoint in place of the former one.
 
         Args:
-            model: its parameters that the optimizer knows are stored.
-            optimizer: its state is stored by parameter name.
+            optimizer: the parameters that it knows are stored by name, with their state.
             state: the loop's, as JSON; floats survive exactly.
             best: the best weights so far, by parameter name.
         """
         tensors = {f"best/{name}": tensor for name, tensor in best.items()}
-        for name, parameter in _known(model, optimizer):
+        for name, parameter in _known(optimizer):
             tensors[f"weight/{name}"] = parameter.detach()
             for key, value in optimizer.state.get(parameter, {}).items():
                 tensors[f"{key}/{name}"] = value
@@ -59,10 +57,8 @@ class Checkpoints:
 
         publish_folder(self._folder, fill)
 
-    def load(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer
-    ) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
-        """Put a checkpoint back into a model and its optimizer.
+    def load(self, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
+        """Put a checkpoint back into the parameters of an optimizer, and into itself.
 
         Returns:
             The loop's state and the best weights; None where there is no whole checkpoint of just this run.
@@ -74,7 +70,7 @@ class Checkpoints:
             return None
         tensors = load_file(self._folder / TENSORS)
         with torch.no_grad():
-            for name, parameter in _known(model, optimizer):
+            for name, parameter in _known(optimizer):
                 parameter.copy_(tensors[f"weight/{name}"])
                 kept = {
                     key: tensors[f"{key}/{name}"]
@@ -87,7 +83,7 @@ class Checkpoints:
         return stored["state"], best
 
 
-def _known(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
+def _known(optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
     """The parameters that an optimizer knows, with their names."""
-    known = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    return [(name, parameter) for name, parameter in model.named_parameters() if id(parameter) in known]
+    groups = optimizer.param_groups
+    return [pair for group in groups for pair in zip(group["param_names"], group["params"], strict=True)]

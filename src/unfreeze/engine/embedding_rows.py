@@ -1,9 +1,10 @@
-"""Gradients of the word embeddings without a dense table for every part of a batch.
+"""Word embeddings cost what the text shows of them, not what the vocabulary holds.
 
-A batch touches a few hundred of some 30,000 rows, but autograd makes, zeroes and adds a whole table for each part: a
-quarter of a training step of MiniLM on one core. Here the touched rows are looked up from a small table of their own,
-and its gradient is written into one dense buffer that lives as long as the run. The gradient is the same dense one, so
-the optimizer is too.
+A batch touches a few hundred of some 30,000 rows, but autograd makes, zeroes and adds a whole table for each part of a
+batch, and the optimizer goes through all of it at every step. Here a batch looks its rows up in a small table of their
+own, and what the optimizer knows is a table of those rows alone that the training text shows. Their gradients and steps
+are those of the whole table. Rows that the training text never shows have no gradient: they keep their pretrained
+values, and only the weight decay that AdamW would have given them is left out.
 """
 
 from collections.abc import Iterator
@@ -16,18 +17,44 @@ from torch.nn.functional import embedding
 
 
 class EmbeddingRows:
-    """The input embeddings of one model, looked up by touched rows while a batch is accumulated.
+    """The input embeddings of one model while it is trained.
+
+    Attributes:
+        instead: by the name of the table's weight, what the optimizer is to know in its place, (shown rows, hidden).
+            Empty where the model has no plain ``nn.Embedding``, where something else shares its weight, or where it is
+            not known which rows the text shows: then the table's own weight gets its whole gradient.
 
     Args:
-        model: with ``get_input_embeddings``; where that gives no plain ``nn.Embedding``, nothing is changed.
+        model: with ``get_input_embeddings``.
+        shown: numbers of all tokens that will be trained on, the padding's included, int64; None if that is not known.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, shown: torch.Tensor | None = None) -> None:
         found: Any = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None  # type: ignore[operator]
         plain = type(found) is nn.Embedding and found.max_norm is None and not found.scale_grad_by_freq
         self._table: nn.Embedding | None = found if plain and not found.sparse else None
         self._buffer: torch.Tensor | None = None
         self._touched: torch.Tensor | None = None
+        self.instead: dict[str, nn.Parameter] = {}
+        self._shown: torch.Tensor | None = None
+        names = [name for name, p in model.named_parameters(remove_duplicate=False) if self._is_weight(p)]
+        if shown is not None and len(names) == 1:
+            self._shown = shown.unique().to(found.weight.device)
+            self.instead = {names[0]: nn.Parameter(found.weight.detach()[self._shown])}
+
+    def _is_weight(self, parameter: nn.Parameter) -> bool:
+        return self._table is not None and parameter is self._table.weight
+
+    @property
+    def learn(self) -> bool:
+        """Whether the table learns at this moment."""
+        return self._table is not None and self._table.weight.requires_grad
+
+    def put_back(self) -> None:
+        """After a step of the optimizer: give the model the rows that it changed."""
+        if self._table is not None and self._shown is not None:
+            with torch.no_grad():
+                self._table.weight[self._shown] = self._target(self._table)
 
     @contextmanager
     def accumulating(self, ids: torch.Tensor) -> Iterator[None]:
@@ -53,14 +80,19 @@ class EmbeddingRows:
         finally:
             del table.__dict__["forward"]
         if rows.grad is not None:
-            self._write(table, touched, rows.grad)
+            self._write(self._target(table), touched, rows.grad)
 
-    def _write(self, table: nn.Embedding, touched: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Make the dense gradient: zero but for the touched rows."""
+    def _target(self, table: nn.Embedding) -> torch.Tensor:
+        return next(iter(self.instead.values()), table.weight)
+
+    def _write(self, target: torch.Tensor, touched: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Make the gradient of all rows: zero but for the touched ones, in one buffer that lives as long as the run."""
+        if self._shown is not None:
+            touched = torch.searchsorted(self._shown, touched)
         if self._buffer is None:
-            self._buffer = torch.zeros_like(table.weight)
+            self._buffer = torch.zeros_like(target)
         elif self._touched is not None:
             self._buffer[self._touched] = 0.0
         self._buffer[touched] = gradient
         self._touched = touched
-        table.weight.grad = self._buffer
+        target.grad = self._buffer

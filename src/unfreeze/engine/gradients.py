@@ -30,6 +30,7 @@ class BatchGradients:
 
     Attributes:
         way: how the model's batches are computed, see ``way_of_batching``.
+        rows: of the word embeddings.
         most_tokens: of one call of the model; halved whenever memory is short, which changes no gradient.
 
     Args:
@@ -37,12 +38,21 @@ class BatchGradients:
         outline: its parts.
         runtime: how to compute.
         dropout: the run's; its ``part`` is set here.
+        shown: what it will be given, so that the optimizer need not know of other words; None if that is not known.
     """
 
-    def __init__(self, model: nn.Module, outline: Outline, *, runtime: Runtime, dropout: Dropout) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        outline: Outline,
+        *,
+        runtime: Runtime,
+        dropout: Dropout,
+        shown: Sequence[Feature] | None = None,
+    ) -> None:
         self._model, self._outline, self._runtime, self._dropout = model, outline, runtime, dropout
-        self._rows = EmbeddingRows(model)
         self._pad = int(model.config.pad_token_id or 0)  # type: ignore[union-attr,arg-type]
+        self.rows = EmbeddingRows(model, shown=None if shown is None else self._ids(shown))
         self.way = way_of_batching(model, outline)
         self.most_tokens = MOST_TOKENS
 
@@ -79,11 +89,15 @@ class BatchGradients:
 
     def _add(self, features: Sequence[Feature], parts: list[list[int]], start: Start | None, number: int) -> float:
         total = 0.0
-        ids = [self._pad, *(i for feature in features for i in feature.inputs["input_ids"])]
-        with self._rows.accumulating(torch.tensor(ids, device=self._runtime.device)):
+        with self.rows.accumulating(self._ids(features)):
             for self._dropout.part, part in enumerate(parts):
                 total += self._add_part([features[i] for i in part], part, start, number)
         return total
+
+    def _ids(self, features: Sequence[Feature]) -> torch.Tensor:
+        """All tokens of some features, and the padding."""
+        ids = [self._pad, *(i for feature in features for i in feature.inputs["input_ids"])]
+        return torch.tensor(ids, device=self._runtime.device)
 
     def _add_part(self, members: Sequence[Feature], part: Sequence[int], start: Start | None, number: int) -> float:
         inputs = collate(members, pad_token_id=self._pad, device=self._runtime.device)

@@ -135,8 +135,9 @@ class Run:
         self._data, self._runtime, self._checkpoints = data, runtime, checkpoints
         self._memory = data.memory if plan.encoder_weights == "pretrained" else None
         self._dropout = Dropout(model, seed=settings.seed)
-        self._gradients = BatchGradients(model, outline, runtime=runtime, dropout=self._dropout)
-        self._optimizer = build_optimizer(model, plan, settings=settings)
+        shown = [data.features[place] for place in data.train]
+        self._gradients = BatchGradients(model, outline, runtime=runtime, dropout=self._dropout, shown=shown)
+        self._optimizer = build_optimizer(model, plan, settings=settings, instead=self._gradients.rows.instead)
         self._state = State()
         self._best: dict[str, torch.Tensor] = {}
         self._stage: Stage | None = None
@@ -232,6 +233,8 @@ class Run:
             return False
         self._optimizer.step()
         self._optimizer.zero_grad()
+        if self._gradients.rows.learn:
+            self._gradients.rows.put_back()
         state.batch += 1
         state.loss_sum += loss
         state.targets += number
@@ -277,9 +280,10 @@ class Run:
     def _save(self, seconds: float) -> None:
         self._state.seconds += seconds
         if self._checkpoints is not None:
-            self._checkpoints.save(self._model, self._optimizer, state=asdict(self._state), best=self._best)
+            self._checkpoints.save(self._optimizer, state=asdict(self._state), best=self._best)
 
     def _resume(self) -> None:
-        loaded = self._checkpoints.load(self._model, self._optimizer) if self._checkpoints else None
+        loaded = self._checkpoints.load(self._optimizer) if self._checkpoints else None
         if loaded is not None:
             self._state, self._best = State(**loaded[0]), loaded[1]
+            self._gradients.rows.put_back()

@@ -75,7 +75,8 @@ def _open(made: Recommendation) -> str:
     pairs = [pair for pair in made.rivals if pair.verdict == "not settled"]
     nearest = min(pairs, key=lambda pair: (pair.interval.low, pair.rival))
     lead = f"Not settled: {made.best} {_gap(nearest, f'points of {made.metric}')}"
-    others = f", and {counted(len(pairs) - 1, 'more arm')} cannot be told from it" if len(pairs) > 1 else ""
+    more = sum(pair is not nearest and not pair.note for pair in pairs)  # of the others a note says why
+    others = f", and {counted(more, 'more arm')} cannot be told from it" if more else ""
     return "; ".join([f"{lead}{others}", *_notes(made, pairs)]) + "."
 
 

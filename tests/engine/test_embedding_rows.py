@@ -1,0 +1,73 @@
+"""An optimizer that knows only the words that are shown takes the steps of one that knows them all."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from runs import RUNTIME, SETTINGS, differing, make_data, make_features, make_model, weights_of
+from tiny import FAMILIES
+from unfreeze.engine import gradients
+from unfreeze.engine.embedding_rows import EmbeddingRows
+from unfreeze.engine.training import Run
+from unfreeze.strategies import strategy_named
+
+FEATURES = make_features(24)
+
+
+def trained(encoder, *, spelling="full", **changes):
+    model, outline = make_model(encoder)
+    plan = strategy_named(spelling).plan(outline)
+    settings = replace(SETTINGS, num_train_epochs=2, **changes)
+    run = Run(model, outline, plan=plan, settings=settings, data=make_data(FEATURES), runtime=RUNTIME)
+    run.run()
+    return model, run
+
+
+@pytest.fixture
+def whole_tables(monkeypatch):
+    """Make the optimizer know every word."""
+
+    def use():
+        monkeypatch.setattr(gradients, "EmbeddingRows", lambda model, shown: EmbeddingRows(model))
+
+    return use
+
+
+@pytest.mark.parametrize("spelling", ["full", "gradual", "scratch", "last-k:k=1"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_decay_the_weights_are_the_same_bits(family, spelling, encoder_of, whole_tables):
+    ours, run = trained(encoder_of(family), spelling=spelling, weight_decay=0.0)
+    (rows,) = run._gradients.rows.instead.values()
+    assert len(rows) < ours.get_input_embeddings().num_embeddings
+    whole_tables()
+    theirs, other = trained(encoder_of(family), spelling=spelling, weight_decay=0.0)
+    assert other._gradients.rows.instead == {}
+    assert differing(weights_of(ours), weights_of(theirs)) == set()
+
+
+def test_with_decay_only_words_that_are_never_shown_differ(encoder_of, whole_tables):
+    first = make_model(encoder_of("bert"))[0].get_input_embeddings().weight
+    ours, _ = trained(encoder_of("bert"), weight_decay=0.1)
+    whole_tables()
+    theirs, _ = trained(encoder_of("bert"), weight_decay=0.1)
+    (name,) = differing(weights_of(ours), weights_of(theirs))
+    assert ours.get_parameter(name) is ours.get_input_embeddings().weight
+    rows = (ours.get_parameter(name) != theirs.get_parameter(name)).any(1)
+    assert torch.equal(ours.get_parameter(name)[rows], first[rows])
+    shown = {i for feature in FEATURES[:18] for i in feature.inputs["input_ids"]}
+    assert not shown & set(rows.nonzero().flatten().tolist())
+
+
+def test_a_table_that_something_else_shares_is_stepped_whole(encoder_of):
+    model, _ = make_model(encoder_of("bert"))
+    model.tied = torch.nn.Linear(1, 1)
+    model.tied.weight = model.get_input_embeddings().weight
+    assert EmbeddingRows(model, shown=torch.tensor([1, 2])).instead == {}
+
+
+def test_the_optimizer_has_no_moments_of_words_that_are_never_shown(encoder_of):
+    _, run = trained(encoder_of("bert"))
+    (rows,) = run._gradients.rows.instead.values()
+    shown = {0, *(i for feature in FEATURES[:18] for i in feature.inputs["input_ids"])}
+    assert run._optimizer.state[rows]["exp_avg"].shape[0] == len(rows) == len(shown)
