@@ -2,7 +2,7 @@
 
 Source: Devlin et al. 2019, arXiv:1810.04805, sections 3.2 and A.3 (rates 2e-5 to 5e-5 for BERT-base and -large), with
 the three repairs of Zhang et al. 2021, arXiv:2006.05987: bias-corrected Adam, warm-up, enough steps. Smaller encoders
-bear higher rates: Clark et al. 2020, arXiv:2003.10555, table 7, take 5e-5 for large, 1e-4 for base, 3e-4 for small ones.
+bear higher rates: Clark et al. 2020, arXiv:2003.10555, table 7, take 5e-5 for large, 1e-4 for base, 3e-4 for small.
 
 Use it when there are about a thousand labelled examples or more. It is the default that others must beat.
 """
