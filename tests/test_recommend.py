@@ -126,6 +126,13 @@ def test_a_floor_is_never_handed_over_and_is_named_first_when_it_is_not_shown_to
     assert judge(arm("full", 0.9), arm("majority", 0.5, seeds=1, floor=True)).floors_not_worse == ()
 
 
+def test_where_only_starved_ways_are_open_more_steps_are_advised_not_more_seeds():
+    made = judge(arm("full", 0.9, seeds=1), arm("head", 0.7, seeds=1, starved="too few steps"))
+    assert made.verdict == "not settled"
+    assert "What is starved settles nothing: give it more epochs or more learning rates (see below)." in made.sentences
+    assert not any("seeds or more" in sentence for sentence in made.sentences)
+
+
 def test_a_floor_that_is_shown_to_be_better_is_said_to_be():
     better, open_ = arm("tfidf-linear", 0.95, seeds=1, floor=True), arm("words", 0.9, seeds=1, floor=True)
     first = judge(arm("full", 0.9), arm("head", 0.7), better, open_).sentences[0]

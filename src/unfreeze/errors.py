@@ -17,12 +17,24 @@ A message says what happened (with the value and the place), what was expected, 
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class UnfreezeError(Exception):
     """Base of every error this package raises on purpose."""
 
     exit_code = 4
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it is sent from one process to another: with its text, because constructors differ."""
+        return _rebuilt, (type(self), str(self), self.__dict__)
+
+
+def _rebuilt(kind: type[UnfreezeError], text: str, rest: dict[str, Any]) -> UnfreezeError:
+    error = kind.__new__(kind, text)
+    Exception.__init__(error, text)
+    error.__dict__.update(rest)
+    return error
 
 
 class UserError(UnfreezeError):
@@ -82,13 +94,15 @@ class UnknownName(SettingsError):
         kind: what the name should have named, such as "strategy".
         name: what the user wrote.
         known: the names that would have been right.
+        place: where it stands, such as a file.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, place: str = "") -> None:
         choices = sorted(known)
         near = difflib.get_close_matches(name, choices, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"there is no {kind} named {name!r}.{hint} Choose one of: {', '.join(choices)}.")
+        where = f"{place}: " if place else ""
+        super().__init__(f"{where}there is no {kind} named {name!r}.{hint} Choose one of: {', '.join(choices)}.")
 
 
 class EncoderError(UserError):

@@ -293,12 +293,13 @@ def refuse_floor(strategy: str) -> None:
         )
 
 
-def plan_comparison(sources: "Sources", options: Options) -> dict[str, Any]:
+def plan_comparison(sources: "Sources", options: Options, *, watcher: "Watcher | None" = None) -> dict[str, Any]:
     """What a comparison would run, stage by stage, and at what price; nothing is trained or written.
 
     Args:
         sources: where the rows are.
         options: what would be compared.
+        watcher: told what was recognised in the data, and what was lost of them.
 
     Returns:
         The plan: each arm's stages (who learns, at which rates), and its price in seconds.
@@ -309,7 +310,7 @@ def plan_comparison(sources: "Sources", options: Options) -> dict[str, Any]:
     from unfreeze.compare.dry_run import stages_of
     from unfreeze.conducting import Conductor
 
-    conductor = Conductor(sources, options)
+    conductor = Conductor(sources, options, watcher=watcher)
     plan = conductor.plan()
     stages = {arm.name: stages_of(arm, conductor.material) for arm in conductor.arms}
     return plan | {"arms": [row | {"stages": stages[row["name"]]} for row in plan["arms"]]}

@@ -193,6 +193,11 @@ SETTINGS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "threads": (["--threads", "0"], ("--threads must be at least 1; got 0",)),
     "prefer": (["--prefer", "fast"], ("prefer must be 'score' or 'cheap'; got 'fast'",)),
     "option": (["--stratgies", "full"], ("there is no option --stratgies; did you mean --strategies?",)),
+    "another verb's option": (["--clear"], ("this verb has no option --clear; its own --help lists",)),
+    "a seed that numpy does not take": (["--seed", "4294967295"], ("seed must be between 0 and 4,294,967,295",)),
+    "more processes than fit": (["--workers", "100000"], ("--workers 100000: the free memory holds",)),
+    "a cache without a size": (["--cache-size", "banana"], ("a size is a number of bytes such as 500MB",)),
+    "a cache without a size, in a dry run": (["--cache-size", "banana", "--dry-run"], ("a size is a number of bytes",)),
     "two sources": (["--train", "reviews.csv"], ("give either one FILE, or --train FILE",)),
     "no training rows": (["--test", "reviews.csv"], ("with --validation or --test, name the training rows",)),
 }

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unfreeze.compare.arms import Arm
-from unfreeze.compare.pricing import REFIT, Shape, ceil_minutes, fit_into, plan_as_dict, price_of
+from unfreeze.compare.pricing import FINISHING, REFIT, Shape, ceil_minutes, fit_into, plan_as_dict, price_of
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.engine.settings import TrainingSettings
 from unfreeze.errors import SettingsError
@@ -35,8 +35,10 @@ def fitted(budget: float) -> Shape:
 
 
 def test_a_price_counts_the_search_the_runs_the_floors_once_and_the_last_training() -> None:
-    assert price(Shape(("head-only",), 1, 1)) == 5 + 4 * (2 + 1 - 1) + 4 * REFIT
-    assert price(Shape(("head-only", "scratch"), 3, 2)) == 5 + 4 * (2 + 6 - 1) + 20 * (1 + 2 - 1) + 4 * REFIT
+    assert price(Shape(("head-only",), 1, 1)) == 5 + 4 * (2 + 1 - 1) + 4 * REFIT + FINISHING
+    assert (
+        price(Shape(("head-only", "scratch"), 3, 2)) == 5 + 4 * (2 + 6 - 1) + 20 * (1 + 2 - 1) + 4 * REFIT + FINISHING
+    )
 
 
 def test_enough_budget_leaves_nothing_out() -> None:
@@ -116,4 +118,4 @@ def test_the_prices_of_a_plan_add_up_to_its_total(names: set[str], seeds: int, f
     kept = sum(row["price_seconds"] for row in plan["arms"] if row["kept"])
     assert plan["total_seconds"] == pytest.approx(kept + plan["prefix_seconds"] + plan["refit_seconds"])
     dearest = max((PRICES[name] for name in names if name in RIVALS), default=0.0)
-    assert plan["refit_seconds"] == REFIT * dearest
+    assert plan["refit_seconds"] == REFIT * dearest + FINISHING

@@ -12,7 +12,7 @@ import pytest
 
 import unfreeze
 from rows import Listening, findings, opinions
-from unfreeze.compare import side_by_side, workers
+from unfreeze.compare import side_by_side, worker, workers
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.jobs import InProcess, Job
 from unfreeze.compare.material import Sources, prepare
@@ -26,7 +26,7 @@ from unfreeze.encoders.loading import load_encoder
 from unfreeze.encoders.outline import Outline
 from unfreeze.engine.runtime import Runtime
 from unfreeze.engine.settings import TrainingSettings
-from unfreeze.errors import Interrupted
+from unfreeze.errors import Interrupted, SettingsError
 from unfreeze.strategies import strategy_named
 from unfreeze.tasks import Columns
 
@@ -122,6 +122,45 @@ def test_processes_that_cannot_be_had_are_done_without(
     assert "ended at once (exit code 1)" in watcher.sentences[0]
     assert watcher.sentences[0].endswith("It goes on in this process alone.")
     assert list(tmp_path.iterdir()) == [], "nothing of the user's stays"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process by a signal")
+def test_a_process_that_is_killed_while_it_waits_costs_nothing(material: Any, tmp_path: Path) -> None:
+    watcher, long = Listening(), trial(epochs=30)
+    with Workers(2, Payload(material, tmp_path, RUNTIME, 60.0), watcher=watcher) as beside:
+        beside.submit(job(long))
+        while not all(one.ready for one in beside._state.workers.values()):
+            assert beside._listen_once() is None
+        idle = next(one for one in beside._state.workers.values() if one.job is None)
+        os.kill(idle.process.pid, signal.SIGKILL)
+        assert beside.wait()[1][long]["state"] == "done"
+        while beside.capacity > 1:
+            beside._listen_once()
+    assert watcher.sentences == ["a process that waited was ended from outside; it goes on with 1"]
+
+
+class Odd(Exception):
+    """As other packages have them: built from other arguments than its text."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} {second}")
+
+
+def test_an_error_that_cannot_be_built_again_arrives_in_words() -> None:
+    kept = worker._sendable(ValueError("a value"))
+    assert (type(kept), str(kept)) == (ValueError, "a value")
+    told = worker._sendable(Odd("two", "words"))
+    assert (type(told), "two words" in str(told)) == (RuntimeError, True)
+
+
+def test_more_processes_than_the_memory_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "free_memory", lambda: 3 * side_by_side.PROCESS_BYTES)
+    monkeypatch.setattr(side_by_side, "usable_cores", lambda: 2)
+    side_by_side.check_workers(3, weights=0)
+    with pytest.raises(SettingsError, match="--workers 4: the free memory holds 3 processes"):
+        side_by_side.check_workers(4, weights=0)
+    monkeypatch.setattr(side_by_side, "free_memory", lambda: 1)
+    side_by_side.check_workers(2, weights=0)  # as many as there are cores may always be tried
 
 
 class Stopping(Listening):

@@ -24,6 +24,8 @@ def test_the_saved_tokenizer_of_an_entity_model_reads_words_as_it_reads_their_te
     trial = Trial("head-only", HeadSettings(), TrainingSettings(), None)
     model, outline, plan = planned(material, trial, runtime=Runtime("cpu", 1, "fp32"))
     save_model(Trained(model, outline, plan, State()), material, folder=tmp_path / "model", card="# a model\n")
+    modes = {path.stat().st_mode for path in (tmp_path / "model").iterdir() if path.name != "manifest.json"}
+    assert modes == {(tmp_path / "model" / "config.json").stat().st_mode}, "who may read one file may read them all"
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model", local_files_only=True)
     words = ["Anna", "works", "in", "Oslo"]
     of_words = tokenizer(words, is_split_into_words=True)["input_ids"]

@@ -216,6 +216,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(reviews_csv, tiny_encoder_d
     command = ["compare", reviews_csv, "--model", tiny_encoder_dir, "--threads", "1", "--dry-run"]
     said = say(*command, "--strategies", "head-only,gradual")
     assert said.code == 0
+    assert "2 labels: " in said.err, "what was recognised is told before anything is trained"
     for words in ("head-only", "gradual", "layers 0–2, top, head", "on each of 5 folds", "in all "):
         assert words in said.out
     plan = json.loads(say(*command, "--strategies", "full", "--json", "--budget", "none").out)

@@ -67,11 +67,24 @@ def test_a_frame_with_gaps_gives_whole_numbers_as_labels():
     assert sum(c.number for c in reading.counts) == 2
 
 
+def test_labels_are_named_with_their_number_and_what_looks_like_a_mistake_is_counted():
+    texts = ["one", "two", "two", "three", "four", "five"]
+    reading = read(Classification, table(text=texts, label=["pos", "neg", "pos", "POS", "NaN", "pos"]))
+    assert reading.says.endswith("; 4 labels: pos 3, neg 1, POS 1, NaN 1")
+    assert [(c.what, c.rows) for c in reading.counts] == [
+        ("rows have a label that looks like a missing value", (5,)),
+        ("rows have a label that another spells in other case", (1, 3, 4, 6)),
+        ("rows have a text that also stands there with another label", (2, 3)),
+    ]
+    assert len(reading.examples[0]) == 6, "nothing is changed"
+    assert read(Classification, table(text=["a", "b"], label=["x", "y"])).counts == ()
+
+
 @pytest.mark.parametrize("wrong", [["x"], {"a": 1}, ("x",)])
 def test_lists_are_neither_texts_nor_labels(wrong):
     with pytest.raises(DataError, match=r"t.jsonl:2: .*hold a text and one label"):
         read(Classification, table(text=["a", "b"], label=["x", wrong]), label="label")
-    with pytest.raises(DataError, match="holds a list"):
+    with pytest.raises(DataError, match=r":\d+: column .* holds a list"):
         Classification.read([table(text=["a", wrong])], Columns(), labelled=False)
 
 

@@ -198,7 +198,8 @@ def _show_plan(options: argparse.Namespace, chosen: Mapping[str, Any]) -> None:
     del common["cache_dir"]
     strategies = None if names is None else tuple(names)
     asked = Options(**common, **rest, strategies=strategies, budget_seconds=budget, cache_bytes=0)
-    plan = plan_comparison(sources, asked)
+    with _live(options) as live:
+        plan = plan_comparison(sources, asked, watcher=live)
     sys.stdout.write(json.dumps(plan, indent=1) + "\n" if options.json else plan_table(plan))
 
 

@@ -32,8 +32,12 @@ class Parser(argparse.ArgumentParser):
         """Print one line and the way to help, and exit with 2."""
         if message.startswith("unrecognized arguments:"):
             wrong = message.split(": ", 1)[1].split(maxsplit=1)[0]
+            wrong = wrong.partition("=")[0]
             near = difflib.get_close_matches(wrong, self.options(), n=1)
-            message = f"there is no option {wrong}" + (f"; did you mean {near[0]}?" if near else "")
+            hint = f"; did you mean {near[0]}?" if near and near[0] != wrong else ""
+            message = f"there is no option {wrong}{hint}"
+            if not hint and near:
+                message = f"this verb has no option {wrong}; its own --help lists what it has"
         if "invalid choice: '" in message:
             wrong = message.split("invalid choice: '", 1)[1].split("'")[0]
             verbs = [name for a in self._actions if isinstance(a, argparse._SubParsersAction) for name in a.choices]
@@ -189,7 +193,11 @@ def _compare(parser: Parser) -> None:
     )
     group.add_argument("--folds", type=int, metavar="N", help="folds that are run at the most (default: all)")
     group.add_argument(
-        "--tuning", type=int, default=3, metavar="N", help="learning rates tried for each way (default 3)"
+        "--tuning",
+        type=int,
+        default=3,
+        metavar="N",
+        help="learning rates tried for each way (default 3); one with fewer heads to choose among tries more rates",
     )
     group.add_argument(
         "--margin", type=float, default=0.01, metavar="SHARE", help="half the width of a tie (default 0.01)"

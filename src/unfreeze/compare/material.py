@@ -205,7 +205,9 @@ def prepare(
     _refuse_unseen(learned, examples, shown)
     encoded = learned.encode(examples, encoder)
     left = Count(
-        "training rows were left out: their text is also in validation or test", len(splits.left_out), len(examples)
+        "rows were left out of training or validation: their text is also in validation or test",
+        len(splits.left_out),
+        len(examples),
     )
     counts = (*reading.counts, *([left] if splits.left_out else []), *encoded.counts)
     files = {split or "file": table.name for (split, _), table in zip(named, tables, strict=True)}

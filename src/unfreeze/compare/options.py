@@ -10,6 +10,9 @@ from unfreeze.errors import SettingsError
 CACHE_BYTES = 2_000_000_000
 """What hidden states may take on disk unless the user says otherwise."""
 
+LAST_SEED = 2**32 - 1
+"""What numpy and scikit-learn take."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -48,12 +51,13 @@ class Options:
     cache_dir: Path | None = None
 
     def __post_init__(self) -> None:
+        more = max(0, (self.seeds or 3) - 1)
         checks = (
             ("seeds", "at least 1", self.seeds is None or self.seeds >= 1),
             ("folds", "at least 1", self.folds is None or self.folds >= 1),
             ("tuning", "at least 0", self.tuning >= 0),
             ("workers", "at least 1", self.workers is None or self.workers >= 1),
-            ("seed", "at least 0", self.seed >= 0),
+            ("seed", f"between 0 and {LAST_SEED:,}, and so all that follow it", 0 <= self.seed <= LAST_SEED - more),
             ("margin", "a fraction between 0 and 1, such as 0.01 for one point", 0 < self.margin < 1),
             ("prefer", "'score' or 'cheap'", self.prefer in ("score", "cheap")),
             ("max_dropped", "a fraction between 0 and 1", 0 <= self.max_dropped <= 1),

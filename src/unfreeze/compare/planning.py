@@ -23,7 +23,7 @@ from unfreeze.compare.pricing import (
     price_of_prefix,
     price_of_trial,
 )
-from unfreeze.compare.side_by_side import WORTHWHILE_SECONDS, Choice, calibrated, most_workers
+from unfreeze.compare.side_by_side import WORTHWHILE_SECONDS, Choice, calibrated, check_workers, most_workers
 from unfreeze.compare.watching import Watcher
 from unfreeze.compare.worker import Payload
 from unfreeze.encoders.outline import Outline
@@ -46,6 +46,9 @@ class Planner:
         options: what the user chose.
         runtime: of this process.
         watcher: told what is timed.
+
+    Raises:
+        SettingsError: more processes are asked for than the memory holds.
     """
 
     def __init__(
@@ -61,6 +64,8 @@ class Planner:
         self._material, self._arms, self._outline = material, arms, outline
         self._options, self._runtime, self._watcher = options, runtime, watcher
         self.workers = 1
+        if options.workers is not None:
+            check_workers(options.workers, outline.size(outline.names))
 
     def plan(self, ledger: Ledger | None = None) -> dict[str, Any]:
         """What would be run, at what price, and what the budget leaves out."""

@@ -8,7 +8,7 @@ from unfreeze.compare.watching import Watcher
 from unfreeze.compare.worker import Payload
 from unfreeze.compare.workers import Workers
 from unfreeze.engine.machine import free_memory, usable_cores
-from unfreeze.errors import StorageError
+from unfreeze.errors import SettingsError, StorageError
 
 WORTHWHILE_SECONDS = 60.0
 """A comparison shorter than this is over before processes that import torch have paid for themselves."""
@@ -42,9 +42,29 @@ def most_workers(weights: int) -> int:
     Args:
         weights: number of scalars of the model.
     """
+    return min(usable_cores(), _fitting(weights))
+
+
+def check_workers(number: int, weights: int) -> None:
+    """Refuse more processes than the free memory holds; more than there are cores are the user's own wish.
+
+    Args:
+        number: of processes asked for.
+        weights: number of scalars of the model.
+
+    Raises:
+        SettingsError: they do not fit.
+    """
+    if number > max(usable_cores(), _fitting(weights)):
+        raise SettingsError(
+            f"--workers {number}: the free memory holds {_fitting(weights)} processes that train this encoder; "
+            "choose no more, or leave the option out"
+        )
+
+
+def _fitting(weights: int) -> int:
     memory = free_memory()
-    fitting = usable_cores() if memory is None else memory // (PROCESS_BYTES + WEIGHT_BYTES * weights)
-    return max(1, min(usable_cores(), fitting))
+    return usable_cores() if memory is None else max(1, memory // (PROCESS_BYTES + WEIGHT_BYTES * weights))
 
 
 def calibrated(payload: Payload, arm: Arm, *, alone: Speed, number: int, watcher: Watcher) -> Choice:

@@ -101,7 +101,7 @@ class _Telling:
         except Interrupted:
             self("interrupted", None)
         except Exception as error:
-            self("failed", error)
+            self("failed", _sendable(error))
         else:
             self("done", answer)
 
@@ -110,6 +110,15 @@ class _Telling:
         if now - self._told > TELLING_SECONDS:
             self._told = now
             self("progress", fraction)
+
+
+def _sendable(error: Exception) -> Exception:
+    """An error as the other process can read it; some of other packages' cannot be built again there."""
+    try:
+        again = pickle.loads(pickle.dumps(error))
+    except Exception:
+        again = None
+    return error if type(again) is type(error) and str(again) == str(error) else RuntimeError(repr(error))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Workers:
         self._numbers = iter(range(sys.maxsize))
         self._heard: queue.SimpleQueue[tuple[int, str, Any]] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._stopping = False
+        self._stopping = self._measuring = False
 
     def __enter__(self) -> Self:
         """Make ready to start processes: they are started with the first job."""
@@ -110,13 +110,16 @@ class Workers:
         Raises:
             Interrupted: the watcher said so.
         """
+        self._measuring = True
         self._start_all()
         while not all(worker.ready for worker in self._state.workers.values()):
             self._listen_once()  # they begin together, or the first would have the machine to itself
         for _ in range(self.capacity):
             self._state.waiting.append(Measurement(arm))
         self._hand_out()
-        return [self._answer()[1] for _ in range(self.capacity)]
+        speeds = [self._answer()[1] for _ in range(self.capacity)]
+        self._measuring = False
+        return speeds
 
     def wait(self) -> tuple[Job, Mapping[Trial, Answer]]:
         """The answers to the next job that is done.
@@ -174,6 +177,10 @@ class Workers:
         """A worker is gone: another takes its place, and the job is run once more."""
         if self._stopping:
             return None
+        if job is None and self._state.workers and not self._measuring:
+            self.capacity = len(self._state.workers)
+            self._watcher.said(f"a process that waited was ended from outside; it goes on with {self.capacity}")
+            return None
         if not isinstance(job, Job):
             raise StorageError(
                 f"a process that was to train beside this one ended at once (exit code {code}); short memory is the "
@@ -228,8 +235,9 @@ class Workers:
             while True:
                 try:
                     what, value = pickle.load(stream)
-                except (EOFError, OSError, pickle.UnpicklingError):
+                except Exception:  # its end; or half a message, after which nothing can be read any more
                     self._heard.put((number, "ended", None))
+                    process.kill()
                     return
                 self._heard.put((number, what, value))
 

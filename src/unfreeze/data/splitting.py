@@ -113,7 +113,8 @@ def _named(given: Sequence[str | None] | None, file: str) -> list[str]:
         return []
     for name in dict.fromkeys(written):
         if name and name not in SPLIT_NAMES:
-            raise UnknownName("split", name, SPLIT_NAMES)
+            place = f"{file}: {written.count(name):,} of {len(written):,} rows"
+            raise UnknownName("split", name, SPLIT_NAMES, place=place)
     if not all(written):
         what = f"rows without a split: {written.count(''):,} of {len(written):,}; the others name one"
         raise DataError(Problem(file, None, what), "Give each row train, validation or test, or give none.")

@@ -22,7 +22,7 @@ class EmbeddingRows:
     Attributes:
         instead: by the name of the table's weight, what the optimizer is to know in its place, (shown rows, hidden).
             Empty where the model has no plain ``nn.Embedding``, where something else shares its weight, or where it is
-            not known which rows the text shows: then the table's own weight gets its whole gradient.
+            not known which rows the text shows: then the table's own weight learns.
 
     Args:
         model: with ``get_input_embeddings``.
@@ -38,7 +38,9 @@ class EmbeddingRows:
         self.instead: dict[str, nn.Parameter] = {}
         self._shown: torch.Tensor | None = None
         names = [name for name, p in model.named_parameters(remove_duplicate=False) if self._is_weight(p)]
-        if shown is not None and len(names) == 1:
+        if len(names) > 1:  # whatever shares it adds to its gradient, too: autograd knows
+            self._table = None
+        elif shown is not None and names:
             self._shown = shown.unique().to(found.weight.device)
             self.instead = {names[0]: nn.Parameter(found.weight.detach()[self._shown])}
 

@@ -75,8 +75,9 @@ def _batch(model: nn.Module) -> tuple[dict[str, torch.Tensor], list[int]]:
     ids = torch.full((len(lengths), longest), int(config.pad_token_id or 0))
     generator = torch.Generator().manual_seed(0)
     words: Any = model.get_input_embeddings()  # type: ignore[operator]
+    lowest = min(6, words.num_embeddings - 1)  # beyond the special tokens
     for row, length in zip(ids, lengths, strict=True):
-        row[:length] = torch.randint(6, words.num_embeddings, (length,), generator=generator)
+        row[:length] = torch.randint(lowest, words.num_embeddings, (length,), generator=generator)
     mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
     device = words.weight.device
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}, lengths

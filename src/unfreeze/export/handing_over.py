@@ -54,6 +54,8 @@ def save_model(trained: Trained, material: Material, *, folder: Path, card: str)
             tokenizer.save_pretrained(into)
         write_json(into / ABOUT, about)
         write_text(into / CARD, card)
+        for path in into.iterdir():  # safetensors makes its file for its owner alone
+            path.chmod((into / CARD).stat().st_mode)
 
     publish_folder(folder, fill)
 

@@ -109,6 +109,9 @@ def _handed_over(made: Recommendation) -> str:
 def _would_settle(made: Recommendation) -> str:
     if made.verdict != "not settled" or made.rests_on is None:
         return ""
+    starved = {name for name, _ in made.starved}
+    if starved >= {pair.rival for pair in made.rivals if pair.verdict == "not settled"}:
+        return "What is starved settles nothing: give it more epochs or more learning rates (see below)."
     if made.rests_on.seeds * made.rests_on.folds < 2:
         return "Run two seeds or more to let it be settled."
     if made.examples_needed is not None:

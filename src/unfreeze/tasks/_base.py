@@ -221,7 +221,8 @@ def recognise_task(table: Table, columns: Columns, *, wanted: str | None) -> typ
     if not fitting:
         raise SettingsError(
             f"{table.name}: columns {', '.join(table.columns)} fit no task. Name them with --text-column and "
-            f"--label-column, or the task with --task; tasks are {', '.join(sorted(TASKS))}"
+            f"--label-column, or the task with --task; tasks are {', '.join(sorted(TASKS))}. "
+            "A label is one value a row: lists of labels are not read yet"
         )
     choices = [_choice(cls, table, columns) for cls in fitting]
     raise SettingsError(f"{table.name}: this file fits several tasks. Say which one: {'; or '.join(choices)}")

@@ -61,6 +61,9 @@ class Classification:
             says = says or f"classification: texts from column {text!r}, labels from column {label!r}"
             examples.append(rows)
             counts += dropped
+        if labelled:
+            said, doubtful = _labels_found([example for part in examples for example in part])
+            says, counts = f"{says}; {said}", [*counts, *doubtful]
         return Reading(tuple(examples), tuple(counts), says)
 
     @classmethod
@@ -165,6 +168,30 @@ class Classification:
 
 def _is_scalar(table: Table, column: str) -> bool:
     return not any(isinstance(value, (list, tuple, dict)) for value in table.columns[column])
+
+
+LIKE_MISSING = frozenset({"nan", "na", "n/a", "null", "none", "nil", "?", "-"})
+"""Labels that are more often a value that is missing."""
+
+
+def _labels_found(rows: Sequence[Example]) -> tuple[str, list[Count]]:
+    """Which labels there are, and what looks like a mistake in them: nothing is changed, but it is said."""
+    number = Counter(str(example.target) for example in rows)
+    listed = ", ".join(f"{label} {n:,}" for label, n in number.most_common(10)) + (" …" if len(number) > 10 else "")
+    spelled = Counter(label.casefold() for label in number)
+    of_text: dict[str, set[object]] = {}
+    for example in rows:
+        of_text.setdefault(example.text, set()).add(example.target)
+    found = (
+        ("rows have a label that looks like a missing value", lambda e: str(e.target).casefold() in LIKE_MISSING),
+        ("rows have a label that another spells in other case", lambda e: spelled[str(e.target).casefold()] > 1),
+        ("rows have a text that also stands there with another label", lambda e: len(of_text[e.text]) > 1),
+    )
+    counts = []
+    for what, holds in found:
+        lines = tuple(example.line for example in rows if holds(example))
+        counts += [Count(what, len(lines), len(rows), lines)] if lines else []
+    return f"{len(number):,} labels: {listed}", counts
 
 
 def _unlabelled(table: Table, text: str) -> tuple[Example, ...]:

@@ -73,7 +73,8 @@ class NamedEntities:
         types = sorted({tag[2:] for tag in tags if tag != "O"})
         if not types:
             file = examples[0].file if examples else "the training rows"
-            raise DataError(Problem(file, None, "found no entity; at least one is needed"), "Check the tag column.")
+            problem = Problem(file, None, "found no entity; at least one is needed")
+            raise DataError(problem, "Check the tags, or the spans.")
         return cls(("O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI")))
 
     def unseen(self, example: Example) -> str | None:
