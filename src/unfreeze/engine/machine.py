@@ -6,8 +6,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-MEMORY_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-USED_FILES = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
+CONTAINER = Path("/sys/fs/cgroup")
+"""Where Linux tells a container its limits: in this folder (version 2), or in its folders (version 1)."""
 
 
 KEPT_BYTES = 2**31 - 1
@@ -29,8 +29,17 @@ def reuse_freed_memory() -> None:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may run on, no more than its container's share of them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _cores_of_container() or cores))
+
+
+def _cores_of_container() -> int | None:
+    both = _words(CONTAINER / "cpu.max") or [
+        word for name in ("cfs_quota_us", "cfs_period_us") for word in _words(CONTAINER / "cpu" / f"cpu.{name}")
+    ]
+    quota, period = (int(word) if word.isdecimal() else 0 for word in (*both, "", "")[:2])
+    return -(-quota // period) if quota and period else None
 
 
 def free_memory() -> int | None:
@@ -40,24 +49,32 @@ def free_memory() -> int | None:
 
 
 def _available() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    kibibytes = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
-    return None if kibibytes is None else 1024 * int(kibibytes)
+    kibibytes = _value(Path("/proc/meminfo"), "MemAvailable:")
+    return None if kibibytes is None else 1024 * kibibytes
 
 
 def _left_in_container() -> int | None:
-    limits, used = _number_in(MEMORY_FILES), _number_in(USED_FILES)
-    return None if limits is None or used is None else max(0, limits - used)
-
-
-def _number_in(paths: tuple[str, ...]) -> int | None:
-    for path in paths:
-        try:
-            text = Path(path).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        return int(text) if text.isdecimal() else None
+    """The limit less what is used; what is used to hold files is given back when it is wanted."""
+    first, second = CONTAINER, CONTAINER / "memory"
+    for limit, used, files in (
+        (first / "memory.max", first / "memory.current", (first / "memory.stat", "inactive_file")),
+        (second / "memory.limit_in_bytes", second / "memory.usage_in_bytes", (second / "memory.stat", "inactive_file")),
+    ):
+        most, now = ((_words(path) or [""])[0] for path in (limit, used))
+        if most.isdecimal() and now.isdecimal():
+            return max(0, int(most) - int(now) + (_value(*files) or 0))
     return None
+
+
+def _value(path: Path, name: str) -> int | None:
+    """The number that stands behind a name, in a file of names and numbers."""
+    words = _words(path)
+    return int(words[words.index(name) + 1]) if name in words else None
+
+
+def _words(path: Path) -> list[str]:
+    """The words of a small file of the system's; none where there is no such file."""
+    try:
+        return path.read_text(encoding="ascii").split()
+    except OSError:
+        return []
