@@ -186,6 +186,7 @@ def _show(comparison: Comparison, options: argparse.Namespace) -> None:
 
 
 def _show_plan(options: argparse.Namespace, chosen: Mapping[str, Any]) -> None:
+    from unfreeze.cli.live import Live
     from unfreeze.cli.showing import plan_table
     from unfreeze.compare.material import Sources
 
@@ -198,8 +199,8 @@ def _show_plan(options: argparse.Namespace, chosen: Mapping[str, Any]) -> None:
     del common["cache_dir"]
     strategies = None if names is None else tuple(names)
     asked = Options(**common, **rest, strategies=strategies, budget_seconds=budget, cache_bytes=0)
-    with _live(options) as live:
-        plan = plan_comparison(sources, asked, watcher=live)
+    # Ctrl-C ends it at once: there is nothing to keep.
+    plan = plan_comparison(sources, asked, watcher=Live(quiet=options.quiet or options.json))
     sys.stdout.write(json.dumps(plan, indent=1) + "\n" if options.json else plan_table(plan))
 
 

@@ -31,12 +31,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print one line and the way to help, and exit with 2."""
         if message.startswith("unrecognized arguments:"):
-            wrong = message.split(": ", 1)[1].split(maxsplit=1)[0]
-            wrong = wrong.partition("=")[0]
+            wrong = message.split(": ", 1)[1].split(maxsplit=1)[0].partition("=")[0]
             near = difflib.get_close_matches(wrong, self.options(), n=1)
-            hint = f"; did you mean {near[0]}?" if near and near[0] != wrong else ""
+            hint = f"; did you mean {near[0]}?" if near else ""
             message = f"there is no option {wrong}{hint}"
-            if not hint and near:
+            if wrong in near:
                 message = f"this verb has no option {wrong}; its own --help lists what it has"
         if "invalid choice: '" in message:
             wrong = message.split("invalid choice: '", 1)[1].split("'")[0]

@@ -55,14 +55,13 @@ def _available() -> int | None:
 
 def _left_in_container() -> int | None:
     """The limit less what is used; what is used to hold files is given back when it is wanted."""
-    first, second = CONTAINER, CONTAINER / "memory"
-    for limit, used, files in (
-        (first / "memory.max", first / "memory.current", (first / "memory.stat", "inactive_file")),
-        (second / "memory.limit_in_bytes", second / "memory.usage_in_bytes", (second / "memory.stat", "inactive_file")),
+    for folder, *names in (
+        (CONTAINER, "memory.max", "memory.current"),
+        (CONTAINER / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
     ):
-        most, now = ((_words(path) or [""])[0] for path in (limit, used))
+        most, now = ((_words(folder / name) or [""])[0] for name in names)
         if most.isdecimal() and now.isdecimal():
-            return max(0, int(most) - int(now) + (_value(*files) or 0))
+            return max(0, int(most) - int(now) + (_value(folder / "memory.stat", "inactive_file") or 0))
     return None
 
 

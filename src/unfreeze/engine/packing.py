@@ -76,7 +76,6 @@ class Packing:
         within = torch.arange(self.tokens) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
         text = torch.arange(self.texts).repeat_interleave(sizes)
         self.padded = (text * self.longest + within).to(device)
-        self.within = within.to(device)
         self.firsts = (sizes.cumsum(0) - sizes).to(device)
         self.groups: list[Group] = []
         begins, begin = torch.zeros(self.texts, dtype=torch.long), 0
