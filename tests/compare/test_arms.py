@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rows import opinions
-from unfreeze.compare.arms import TUNABLE, Arm, best_trial, fitted_schedule, make_arms, search_order
+from unfreeze.compare.arms import TUNABLE, Arm, make_arms
 from unfreeze.compare.material import Material, Sources, prepare
+from unfreeze.compare.search import best_trial, fitted_schedule, search_order
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.loading import load_encoder
 from unfreeze.engine.settings import TrainingSettings
@@ -35,7 +36,7 @@ def an_arm(name: str = "full", *, rates: tuple[float, ...] = (1e-4, 2e-5, 5e-4),
 def run(arm: Arm, scores: list[float]) -> tuple[list[tuple[str, float]], str, float]:
     """What a search tries with these scores, and the head and rate it ends with."""
     given, tried, left = {}, [], list(scores)
-    for trials in search_order(arm, given, seed=4, fold=0):
+    for trials in search_order(arm, given, records={}, seed=4, fold=0):
         for trial in trials:
             tried.append((trial.head.pooling, trial.settings.learning_rate))
             given[trial] = left.pop(0)

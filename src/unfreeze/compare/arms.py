@@ -1,8 +1,8 @@
-"""An arm: a strategy on an encoder with its search range, and the small search that finds its best settings."""
+"""An arm: a strategy on an encoder with the settings to choose among."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from math import ceil, isfinite
+from math import ceil
 from typing import Any
 
 from unfreeze.compare.material import Material
@@ -147,42 +147,3 @@ def _arm(
         **({"num_train_epochs": epochs} | dict(overrides) | {"learning_rate": rates[0], "seed": seed})
     )
     return Arm(spelling_of(strategy), strategy, heads, rates, base, fits)
-
-
-def search_order(arm: Arm, scores: Mapping[Trial, float], *, seed: int, fold: int) -> Iterator[list[Trial]]:
-    """The trials of an arm's search, in lists whose trials may run side by side.
-
-    Every head at the first rate, then every other rate with the best head.
-
-    Args:
-        arm: what is searched.
-        scores: the scores of trials already given out, filled by the caller before it asks for the next list.
-        seed: of all its trials.
-        fold: of all its trials.
-    """
-    yield [arm.trial(head, arm.rates[0], seed=seed, fold=fold) for head in arm.heads]
-    best = best_trial(scores).head
-    yield [arm.trial(best, rate, seed=seed, fold=fold) for rate in arm.rates[1:]]
-
-
-def fitted_schedule(best: Trial, best_epoch: int) -> Trial | None:
-    """The best trial once more, its schedule as long as it needed; None where that is the schedule it had.
-
-    A run that was best early, while its rate was still high, has not been brought to rest: it gets a schedule that ends
-    one epoch later than that. One that was best in its last epoch gets half as many again.
-
-    Source: Mosbach, Andriushchenko & Klakow 2021, arXiv:2006.04884, section 6: what looks like a bad optimum is often
-    a schedule of the wrong length.
-
-    Args:
-        best: the best trial of the search so far.
-        best_epoch: after how many epochs its validation score was best.
-    """
-    epochs = best.settings.num_train_epochs
-    fitting = ceil(1.5 * epochs) if best_epoch >= epochs else best_epoch + 1
-    return None if fitting == epochs else replace(best, settings=replace(best.settings, num_train_epochs=fitting))
-
-
-def best_trial(scores: Mapping[Trial, float]) -> Trial:
-    """The trial with the highest score; among equals the one tried first, so the standard head wins a tie."""
-    return max(scores, key=lambda trial: scores[trial] if isfinite(scores[trial]) else -1.0)

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from unfreeze.compare.arms import Arm, best_trial, fitted_schedule, search_order
+from unfreeze.compare.arms import Arm
 from unfreeze.compare.driving import Course, drive
 from unfreeze.compare.jobs import Answer, Executor, Job
 from unfreeze.compare.ledger import Ledger
 from unfreeze.compare.material import Material
 from unfreeze.compare.pricing import Shape
+from unfreeze.compare.search import best_trial, search_order
 from unfreeze.compare.statistics import RunScores
 from unfreeze.compare.trials import Trial
 from unfreeze.compare.watching import Watcher
@@ -109,12 +110,8 @@ class Comparing:
         Settings that cannot be trained, or diverge, count as worse than all others; the arm fails if no other is left.
         """
         arm, reasons = outcome.arm, list[str]()
-        for trials in search_order(arm, outcome.tuning, seed=self._seed, fold=0):
+        for trials in search_order(arm, outcome.tuning, records=outcome.tried, seed=self._seed, fold=0):
             yield from self._trying(outcome, trials, reasons)
-        best = best_trial(outcome.tuning)
-        if arm.fits_schedule and best in outcome.tried:
-            fitted = fitted_schedule(best, outcome.tried[best]["best_epoch"])
-            yield from self._trying(outcome, [] if fitted is None else [fitted], reasons)
         outcome.chosen = best_trial(outcome.tuning)
         if not np.isfinite(outcome.tuning[outcome.chosen]):
             outcome.failed = reasons[0] if reasons else "its loss became infinite under every setting tried"
