@@ -90,6 +90,7 @@ def compare(
     seeds: int | None = None,
     folds: int | None = None,
     tuning: int = 3,
+    race: bool = True,
     seed: int = 0,
     margin: float = 0.01,
     prefer: Literal["score", "cheap"] = "score",
@@ -120,9 +121,12 @@ def compare(
         model: a hub name or a folder; None for the embedded encoder.
         strategies: ways to compare, such as ("full", "last-k:k=4"); None for all.
         budget: wall time such as "15m" or "2h", or seconds; None for no limit.
-        seeds: runs of each arm's chosen settings on each fold; None for 3 on one validation split and 1 on five folds.
+        seeds: runs of each arm's chosen settings on each fold; None for as many as it takes: on one validation split 2,
+            and up to 5 of those that cannot be told apart; on several folds 1, and up to 2.
         folds: how many folds are run at the most; None for all that the splits have.
         tuning: learning rates that an arm with the usual heads tries; every arm gets as many trials. 0 for no search.
+        race: whether ways that fall behind leave and what they would have cost goes to the others; False to search and
+            run every way to its end.
         seed: of the first run.
         margin: arms whose difference surely lies within this fraction are a tie.
         prefer: what to hand over where nothing is settled, the best "score" or the "cheap" one not shown to be worse.
@@ -161,6 +165,7 @@ def compare(
         seeds=seeds,
         folds=folds,
         tuning=tuning,
+        race=race,
         seed=seed,
         margin=margin,
         prefer=prefer,

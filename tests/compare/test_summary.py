@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from unfreeze.compare.arms import Arm
-from unfreeze.compare.comparing import ArmOutcome, Floor
+from unfreeze.compare.floors import Floor
+from unfreeze.compare.outcomes import ArmOutcome
 from unfreeze.compare.statistics import RunScores
 from unfreeze.compare.summary import absent_row, arm_row, floor_row
 from unfreeze.conducting import _candidate

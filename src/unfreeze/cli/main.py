@@ -116,6 +116,7 @@ def _compare(options: argparse.Namespace, command: str) -> None:
         "seeds": options.seeds,
         "folds": options.folds,
         "tuning": options.tuning,
+        "race": options.race,
         "margin": options.margin,
         "prefer": options.prefer,
     }

@@ -188,7 +188,16 @@ def _compare(parser: Parser) -> None:
     group.add_argument("--strategies", metavar="A,B", help="ways to compare (default: all)")
     group.add_argument("--budget", default="15m", metavar="TIME", help="90s, 15m, 2h or none (default 15m)")
     group.add_argument(
-        "--seeds", type=int, metavar="N", help="runs of the chosen settings (default: 3; 1 on five folds)"
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="runs of the chosen settings (default: 2 to 5, more where it is close; on five folds 1 or 2)",
+    )
+    group.add_argument(
+        "--no-race",
+        dest="race",
+        action="store_false",
+        help="search and run every way to its end, also those that fall behind",
     )
     group.add_argument("--folds", type=int, metavar="N", help="folds that are run at the most (default: all)")
     group.add_argument(

@@ -36,6 +36,7 @@ class Options:
     seeds: int | None = None
     folds: int | None = None
     tuning: int = 3
+    race: bool = True
     seed: int = 0
     margin: float = 0.01
     prefer: Literal["score", "cheap"] = "score"

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from unfreeze.compare.arms import Arm
-from unfreeze.compare.comparing import ArmOutcome, Floor
+from unfreeze.compare.budget import seconds_of
+from unfreeze.compare.floors import Floor
 from unfreeze.compare.intervals import bootstrap_interval
+from unfreeze.compare.outcomes import ArmOutcome
 from unfreeze.compare.statistics import RunScores, selection_score
 from unfreeze.tasks import Task
 
@@ -18,6 +20,8 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
     """An arm that was run, as a row of the record."""
     arm, chosen, runs = outcome.arm, outcome.chosen, outcome.runs
     records = list(outcome.records.values())
+    if outcome.left is not None:
+        return absent_row(arm, "left", reason=outcome.left) | _search(outcome) | _best_setting(outcome)
     if chosen is None or runs is None or outcome.failed:
         return absent_row(arm, "failed", reason=outcome.failed or "it was not run") | _search(outcome)
     settings = {
@@ -35,7 +39,7 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
         **_scored(runs, task),
         "state": "done",
         "reason": "",
-        "starved": arm.starved(chosen, steps_per_epoch),
+        "starved": starved_of(outcome, steps_per_epoch),
         "settings": settings,
         "test": _tested([r["scores"]["test"][task.metric] for r in records if "test" in r["scores"]]),
         "train_seconds": seconds_of_a_run(records),
@@ -51,14 +55,23 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
     }
 
 
+def starved_of(outcome: ArmOutcome, steps_per_epoch: int) -> str | None:
+    """Why an arm was not at its best, None if it was: a search that was cut short, or what its settings show."""
+    if outcome.chosen is None:
+        return None
+    floor = outcome.arm.strategy.search.floor
+    return (None if floor else outcome.shortened) or outcome.arm.starved(outcome.chosen, steps_per_epoch)
+
+
+def _best_setting(outcome: ArmOutcome) -> dict[str, Any]:
+    """The score of the best setting that an arm tried before it left; no interval, for it is of one run."""
+    scores = [score for score in outcome.tuning.values() if np.isfinite(score)]
+    return {"score": max(scores, default=None), "runs": 0}
+
+
 def seconds_of_a_run(records: Sequence[Mapping[str, Any]]) -> float:
     """Training seconds of one run: the median, because one run also paid for what later ones only remember."""
     return float(np.median([record["train_seconds"] for record in records]))
-
-
-def _seconds_of(record: Mapping[str, Any]) -> float:
-    """All seconds of a trial: its own count is of the last command alone, but that of its training of all of them."""
-    return max(record["seconds"], record["train_seconds"])
 
 
 def _search(outcome: ArmOutcome) -> dict[str, Any]:
@@ -74,7 +87,7 @@ def _search(outcome: ArmOutcome) -> dict[str, Any]:
             }
             for trial, score in outcome.tuning.items()
         ],
-        "total_seconds": float(sum(_seconds_of(record) for record in outcome.tried.values())),
+        "total_seconds": float(sum(seconds_of(record) for record in outcome.tried.values())),
         "diverged_runs": sum(record["state"] == "diverged" for record in outcome.tried.values()),
     }
 
@@ -106,7 +119,7 @@ def floor_row(floor: Floor, task: Task) -> dict[str, Any]:
 
 
 def absent_row(arm: Arm, state: str, *, reason: str) -> dict[str, Any]:
-    """An arm without a result: "dropped" by the budget, or "failed"."""
+    """An arm without a result: "dropped" by the budget, "left" behind in the race, or "failed"."""
     empty = ("settings", "score", "interval", "test", "train_seconds", "total_seconds", "predict_seconds_per_1000")
     more = ("trainable_parameters", "stored_bytes", "starved")
     lists: dict[str, Any] = {"scores": [], "details": {}, "tuning": [], "curves": []}

@@ -26,8 +26,8 @@ class Arm:
         train_seconds: training time of one run of it.
         stored_bytes: size of what must be stored for it.
         predict_seconds: time for 1,000 examples.
-        state: "done", "dropped" (the budget did not allow it) or "failed".
-        reason: why it was dropped or failed.
+        state: "done", "dropped" (the budget did not allow it), "left" (it fell behind in the race) or "failed".
+        reason: why it was dropped, left or failed.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Arm:
     train_seconds: float = 0.0
     stored_bytes: int = 0
     predict_seconds: float = 0.0
-    state: Literal["done", "dropped", "failed"] = "done"
+    state: Literal["done", "dropped", "left", "failed"] = "done"
     reason: str = ""
 
     @property

@@ -39,6 +39,26 @@ def render_card(record: Mapping[str, Any]) -> str:
     return "\n\n".join("\n".join(section(record)) for section in sections) + "\n"
 
 
+def provisional_card(name: str, *, metric: str, score: float, loads_with: str) -> str:
+    """The card of the best model so far, while its comparison is under way.
+
+    Args:
+        name: of the way it was fine-tuned.
+        metric: the name of the score.
+        score: on validation rows, a fraction.
+        loads_with: the line of code that loads it.
+
+    Returns:
+        Markdown.
+    """
+    code = "\n".join(loading_lines(loads_with))
+    return (
+        f"# The best model so far\n\nFine-tuned with unfreeze ({_safe(name)}): {points(score)} points of "
+        f"{metric_name(metric)} on validation rows. The comparison that it comes from is not finished: no verdict says "
+        f"that it is the one to use, and it was trained on one part of the rows only.\n\n```python\n{code}\n```\n"
+    )
+
+
 def _quoted(text: str) -> str:
     """A text as a YAML scalar: a JSON string is one, so nothing in it can end the line or start a key."""
     return json.dumps(str(text), ensure_ascii=False)
