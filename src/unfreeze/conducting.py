@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unfreeze.compare.arms import Arm, make_arms
+from unfreeze.compare.clusters import clusters_of
 from unfreeze.compare.comparing import ArmOutcome, Comparing, Floor, epochs_for_all_rows
 from unfreeze.compare.head_trials import HeadTrials
 from unfreeze.compare.intervals import bootstrap_interval
@@ -295,14 +296,17 @@ class Conductor:
             "weights_sha256": weights_digest(trained.model),
             "test": None,
             "test_interval": None,
+            "test_interval_basis": None,
             "reload_check": None,
         }
         if test:
             # Run whole, as its user will run it: remembered states may differ in the last bits.
             features = [self.material.features[place] for place in self.material.places(test)]
             counts = self.material.counts_of(test, logits_of(trained.model, features, runtime=self._runtime))
-            interval = bootstrap_interval(counts, task.score)
+            together = clusters_of([self.material.examples[i] for i in test])
+            interval = bootstrap_interval(counts, task.score, clusters=together)
             about |= {"test": task.details(counts.sum(0)), "test_interval": [interval.low, interval.high]}
+            about["test_interval_basis"] = interval.basis
         return about
 
     def _write(self, record: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from unfreeze.compare.arms import Arm, best_trial, fitted_schedule, search_order
+from unfreeze.compare.clusters import clusters_of
 from unfreeze.compare.driving import Course, drive
 from unfreeze.compare.jobs import Answer, Executor, Job
 from unfreeze.compare.ledger import Ledger
@@ -199,7 +200,7 @@ class Comparing:
             if record["state"] == "done":
                 counts[seed - self._seed, [place[i] for i in outputs["validation/examples"]]] = some
         assert counts is not None, "an arm has at least one run"
-        return RunScores(scores, counts, self.validation_share)
+        return RunScores(scores, counts, self.validation_share, clusters_of([self._material.examples[i] for i in rows]))
 
     def validated(self, folds: int) -> list[int]:
         """The examples that the first ``folds`` folds validate on, rising."""
@@ -229,11 +230,12 @@ class Comparing:
         test = [examples[i] for i in self._material.splits.test]
         if test:
             tested = task.floors([examples[i] for i in self._material.splits.not_test], test, seed=self._seed)
+        clusters = clusters_of([examples[i] for i in rows])
         seconds = (time.perf_counter() - started) / max(1, len(found) * (shape.folds + 1))
         return [
             Floor(
                 name,
-                RunScores(np.array([scores[name]]), counts, self.validation_share),
+                RunScores(np.array([scores[name]]), counts, self.validation_share, clusters),
                 task.counts(test, tested[name]) if test else None,
                 seconds,
             )
