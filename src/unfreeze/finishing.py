@@ -8,6 +8,7 @@ from typing import Any
 
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.best_so_far import best_so_far, forget_best, load_kept
+from unfreeze.compare.clusters import clusters_of
 from unfreeze.compare.comparing import epochs_for_all_rows
 from unfreeze.compare.head_trials import HeadTrials
 from unfreeze.compare.intervals import bootstrap_interval
@@ -168,13 +169,16 @@ class Finisher:
             "weights_sha256": weights_digest(trained.model),
             "test": None,
             "test_interval": None,
+            "test_interval_basis": None,
             "reload_check": None,
         }
         if test:
             # Run whole, as its user will run it: remembered states may differ in the last bits.
             features = [self._material.features[place] for place in self._material.places(test)]
             counts = self._material.counts_of(test, logits_of(trained.model, features, runtime=self._runtime))
-            interval = bootstrap_interval(counts, task.score)
+            together = clusters_of([self._material.examples[i] for i in test])
+            interval = bootstrap_interval(counts, task.score, clusters=together)
+            about["test_interval_basis"] = interval.basis
             about |= {"test": task.details(counts.sum(0)), "test_interval": [interval.low, interval.high]}
         return about
 

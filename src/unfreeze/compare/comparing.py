@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from unfreeze.compare.arms import Arm
+from unfreeze.compare.clusters import Clusters, clusters_of
 from unfreeze.compare.driving import drive
 from unfreeze.compare.jobs import Answer, Executor, Job
 from unfreeze.compare.ledger import Ledger
@@ -142,7 +143,12 @@ def tables_of(material: Material, ledger: Ledger) -> Tables:
     """What turns the records of a ledger into scores and counts."""
     folds = material.splits.folds
     share = len(folds[0].validation) / len(folds[0].train)
-    return Tables(material.task.metric, [fold.validation for fold in folds], share, ledger.outputs)
+    validated = [fold.validation for fold in folds]
+
+    def together(rows: Sequence[int]) -> Clusters | None:
+        return clusters_of([material.examples[row] for row in rows])
+
+    return Tables(material.task.metric, validated, share, ledger.outputs, together)
 
 
 def epochs_for_all_rows(records: Sequence[Mapping[str, Any]]) -> int:

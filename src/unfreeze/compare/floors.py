@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from unfreeze.compare.clusters import clusters_of
 from unfreeze.compare.material import Material
 from unfreeze.compare.statistics import RunScores
 
@@ -47,11 +48,12 @@ def floors_of(material: Material, *, folds: int, seed: int) -> list[Floor]:
     if test:
         tested = task.floors([examples[i] for i in material.splits.not_test], test, seed=seed)
     seconds = (time.perf_counter() - started) / max(1, len(found) * (folds + 1))
+    clusters = clusters_of([examples[i] for i in rows])
     share = len(parts[0].validation) / len(parts[0].train)
     return [
         Floor(
             name,
-            RunScores(np.array([scores[name]]), counts, share),
+            RunScores(np.array([scores[name]]), counts, share, clusters),
             task.counts(test, tested[name]) if test else None,
             seconds,
         )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from unfreeze.compare.arms import Arm
+from unfreeze.compare.clusters import Clusters
 from unfreeze.compare.statistics import RunScores
 from unfreeze.compare.trials import Trial
 
@@ -58,12 +59,14 @@ class Tables:
         validated: the rows that each fold validates on.
         share: validation rows / training rows of a fold.
         outputs: a completed trial's counts by split, and the examples that they belong to.
+        together: which of some examples belong together; None where each stands alone.
     """
 
     metric: str
     validated: Sequence[Sequence[int]]
     share: float
     outputs: Callable[[Trial], Mapping[str, np.ndarray]]
+    together: Callable[[Sequence[int]], Clusters | None] = lambda _: None
 
     def score_of(self, record: Mapping[str, Any]) -> float:
         """A record's validation score; NaN where the run diverged or nothing was validated."""
@@ -77,8 +80,10 @@ class Tables:
         """What one trial scored on the rows that it validated on."""
         outputs = self.outputs(trial)
         counts = np.asarray(outputs["validation/counts"], dtype=np.float64)
-        order = np.argsort(outputs["validation/examples"], kind="stable")
-        return RunScores(np.array([[self.score_of(record)]]), counts[order][None], self.share)
+        rows = np.asarray(outputs["validation/examples"])
+        order = np.argsort(rows, kind="stable")
+        score = np.array([[self.score_of(record)]])
+        return RunScores(score, counts[order][None], self.share, self.together(rows[order].tolist()))
 
     def runs(self, trials: Mapping[Place, Trial], records: Mapping[Place, Mapping[str, Any]]) -> RunScores:
         """Scores and counts of runs, in one order of the examples; NaN where a run diverged.
@@ -103,7 +108,7 @@ class Tables:
             if record["state"] == "done":
                 counts[at, [place[i] for i in outputs["validation/examples"]]] = some
         assert counts is not None, "an arm has at least one run"
-        return RunScores(scores, counts, self.share)
+        return RunScores(scores, counts, self.share, self.together(rows))
 
 
 def score_of(record: Mapping[str, Any], metric: str) -> float:

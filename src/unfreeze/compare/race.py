@@ -75,7 +75,8 @@ class Race:
         self.story: list[Decision] = []
         self._terms, self._host, self._score_of = terms, host, standing.tables.score_of
         self._standing = standing
-        self._steward = Steward(terms, standing, self._purse)
+        rivals = sum(not arm.strategy.search.floor for arm in arms)
+        self._steward = Steward(terms, standing, self._purse, rivals)
         self._jobs = host.jobs or one_by_one
         self._reasons: dict[str, list[str]] = {arm.name: [] for arm in arms}
         self._asked: list[tuple[Trial, ArmOutcome, Place | None]] = []

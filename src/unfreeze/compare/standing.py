@@ -14,6 +14,11 @@ LEVEL = 0.95
 """Of each family of comparisons, as in the verdict."""
 
 
+def _shared(arms: int) -> float:
+    """The level of one comparison that holds for all pairs of so many arms at once, whichever of them is the best."""
+    return 1 - (1 - LEVEL) / max(1.0, arms * (arms - 1) / 2)
+
+
 @dataclass(frozen=True, slots=True)
 class Purse:
     """What is left of a budget.
@@ -90,12 +95,12 @@ class Standing:
             if not isfinite(outcome.tuning[trial]):
                 return None
             pair.append(self.tables.one(trial, outcome.tried[trial]))
-        return paired_difference(*pair, score=self.score, level=1 - (1 - LEVEL) / max(1, among), seed=self.seed)
+        return paired_difference(*pair, score=self.score, level=_shared(among), seed=self.seed)
 
     def between(self, leader: ArmOutcome, rival: ArmOutcome, *, among: int) -> Difference:
         """How far a finalist lies behind the leader, at a level that holds for all of them at once."""
-        level = 1 - (1 - LEVEL) / max(1, among)
-        return paired_difference(self.runs(leader), self.runs(rival), score=self.score, level=level, seed=self.seed)
+        runs = self.runs(leader), self.runs(rival)
+        return paired_difference(*runs, score=self.score, level=_shared(among), seed=self.seed)
 
     def verdict(self, difference: Difference) -> Literal["settled", "examples", "runs"]:
         """Whether a difference is settled, and what it lacks if not: scored examples, or runs."""

@@ -47,11 +47,13 @@ class Steward:
         terms: under which the race is held.
         standing: compares arms.
         purse: what is left of the budget now.
+        arms: that started and may be handed over.
     """
 
     terms: Terms
     standing: Standing
     purse: Callable[[], Purse]
+    arms: int
 
     def after_settings(self, field: Sequence[ArmOutcome], *, rounds: int) -> Decision:
         """After a round of settings: who goes on, who of them goes on with its search, and how far.
@@ -104,7 +106,7 @@ class Steward:
         """Ways that lie farther behind the best than their other settings can be expected to bring them."""
         out: dict[str, str] = {}
         for other in ranked[1:]:
-            gap = self.standing.behind(ranked[0], other, among=len(ranked) - 1)
+            gap = self.standing.behind(ranked[0], other, among=self.arms)
             if gap is not None and gap.interval.low > HEADROOM:
                 out[other.arm.name] = (
                     f"{points(gap.mean)} points behind {ranked[0].arm.name} after {tried(other)} "
@@ -166,7 +168,7 @@ class Steward:
         if not self.terms.cuts:
             return [], "every way has all its runs"
         said = {
-            rival.arm.name: self.standing.verdict(self.standing.between(best, rival, among=len(rivals)))
+            rival.arm.name: self.standing.verdict(self.standing.between(best, rival, among=self.arms))
             for rival in rivals
             if rival.arm.starved(rival.chosen, self.terms.steps_per_epoch) is None  # type: ignore[arg-type]
         }

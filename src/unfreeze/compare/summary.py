@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,8 @@ import numpy as np
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.budget import seconds_of
 from unfreeze.compare.floors import Floor
-from unfreeze.compare.intervals import bootstrap_interval
 from unfreeze.compare.outcomes import ArmOutcome
-from unfreeze.compare.statistics import RunScores, selection_score
+from unfreeze.compare.statistics import RunScores, score_interval, selection_score
 from unfreeze.tasks import Task
 
 
@@ -143,14 +142,13 @@ def _described(arm: Arm) -> dict[str, Any]:
 
 
 def _scored(runs: RunScores, task: Task) -> dict[str, Any]:
-    score: Callable[[Any], Any] = task.score
     scored = np.asarray(np.isfinite(runs.counts).all(axis=2))
     sums = np.where(scored[..., None], runs.counts, 0.0).sum(axis=0)
     means = sums / np.maximum(scored.sum(axis=0), 1)[:, None]
-    interval, share = bootstrap_interval(means, score), float(scored.mean())  # runs that failed count as 0
+    interval = score_interval(runs, task.score)
     return {
-        "score": _or_none(selection_score(runs, score)),
-        "interval": [share * interval.low, share * interval.high],
+        "score": _or_none(selection_score(runs, task.score)),
+        "interval": [interval.low, interval.high],
         "interval_basis": interval.basis,
         "scores": [[_or_none(value) for value in row] for row in runs.scores.tolist()],
         "details": task.details(means.sum(axis=0)),
