@@ -130,7 +130,8 @@ def compare(
         seed: of the first run.
         margin: arms whose difference surely lies within this fraction are a tie.
         prefer: what to hand over where nothing is settled, the best "score" or the "cheap" one not shown to be worse.
-        settings: training settings fixed for all arms, such as {"num_train_epochs": 3}.
+        settings: training settings fixed for all arms, such as {"num_train_epochs": 3, "optim": "sgd"}; see
+            ``unfreeze.engine.settings.TrainingSettings``.
         max_dropped: largest share of a file's rows that may be dropped.
         threads: threads of one operation; None for the cores this process may use.
         workers: processes that train side by side, each on one thread; 1 for this process alone, None for what a short

@@ -257,6 +257,11 @@ def test_settings_are_numbers_whole_where_they_can_be():
     assert isinstance(found["num_train_epochs"], int)
 
 
+def test_settings_that_are_words_stay_words():
+    found = COMMANDS._settings(["optim=sgd", "class-weights=balanced", "label_smoothing_factor=0.1"])
+    assert found == {"optim": "sgd", "class_weights": "balanced", "label_smoothing_factor": 0.1}
+
+
 def test_an_output_of_another_encoding_becomes_utf8(monkeypatch):
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="cp1252")

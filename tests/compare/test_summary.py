@@ -79,6 +79,16 @@ def test_a_trial_that_was_gone_on_with_costs_what_all_its_commands_took() -> Non
     assert arm_row(outcome, TASK, steps_per_epoch=100)["total_seconds"] == 10.0 + 99.0 + 10.0
 
 
+def test_a_row_tells_optimizer_and_loss_where_something_learns() -> None:
+    row = arm_row(an_outcome([[1, 1]]), TASK, steps_per_epoch=100)
+    told = {name: row["settings"][name] for name in ("optim", "label_smoothing_factor", "class_weights")}
+    assert told == {"optim": "adamw", "label_smoothing_factor": 0.0, "class_weights": "none"}
+    outcome = an_outcome([[1, 1]])
+    outcome.arm = replace(ARM, strategy=strategy_named("untouched"))
+    row = arm_row(outcome, TASK, steps_per_epoch=100)
+    assert {row["settings"][name] for name in told} == {None}
+
+
 def test_one_slow_run_does_not_make_an_arm_dear() -> None:
     outcome = an_outcome([[1, 1]] * 3, (1.0, 9.0, 1.2))
     assert arm_row(outcome, TASK, steps_per_epoch=100)["train_seconds"] == 1.2

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.class_means import fit_class_means
 from unfreeze.engine.prediction import logits_of
 from unfreeze.engine.prefix import PrefixMemory
+from unfreeze.engine.settings import CHOICES
 from unfreeze.engine.stages import enter_stage
 from unfreeze.engine.training import Run, State, Watch
 from unfreeze.errors import Interrupted
@@ -217,16 +218,18 @@ def test_entering_a_stage_depends_on_nothing_but_the_stage(name, encoder_of):
         assert condition() == expected
 
 
+@pytest.mark.parametrize("optim", CHOICES["optim"])
 @pytest.mark.parametrize("name", LEARNING)
-def test_an_interrupted_run_goes_on_bit_for_bit_inside_every_stage(name, encoder_of, tmp_path):
-    whole = Training(encoder_of("bert"), name).finish()
+def test_an_interrupted_run_goes_on_bit_for_bit_inside_every_stage(name, optim, encoder_of, tmp_path):
+    settings = replace(SETTINGS, optim=optim, class_weights="balanced" if optim == "sgd" else "none")
+    whole = Training(encoder_of("bert"), name, settings=settings).finish()
     generator = np.random.default_rng(7)
     starts = [round(stage.start * whole.total) for stage in whole.plan.stages] + [whole.total]
     for number, (first, end) in enumerate(itertools.pairwise(starts)):
         step = int(generator.integers(first, end))
         folder = tmp_path / str(number)
-        Training(encoder_of("bert"), name, folder=folder).stop_before(step)
-        resumed = Training(encoder_of("bert"), name, folder=folder).finish()
+        Training(encoder_of("bert"), name, folder=folder, settings=settings).stop_before(step)
+        resumed = Training(encoder_of("bert"), name, folder=folder, settings=settings).finish()
         assert differing(weights_of(whole.model), weights_of(resumed.model)) == set(), step
         assert differing(whole.optimizer_state(), resumed.optimizer_state()) == set(), step
         assert resumed.state.curve == whole.state.curve

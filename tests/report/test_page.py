@@ -235,3 +235,21 @@ def test_a_model_that_reloads_to_other_logits_is_not_passed_over():
     made = sample.better()
     made["handed_over"]["reload_check"] = {"equal": False, "largest_difference": 0.3}
     assert "gives other logits" in render_page(made)
+
+
+def test_optimizer_and_loss_are_told_where_they_are_not_the_usual_ones():
+    usual = sample.better()
+    for arm in usual["arms"]:
+        if arm["settings"]:
+            arm["settings"] |= {"optim": "adamw", "label_smoothing_factor": 0.0, "class_weights": "none"}
+    page = render_page(usual)
+    assert page == render_page(sample.better())
+    assert "Optimizer: AdamW with bias correction, warm-up" in page
+    other = json.loads(json.dumps(usual))
+    for arm in other["arms"]:
+        if arm["settings"]:
+            arm["settings"] |= {"optim": "sgd", "class_weights": "balanced"}
+    page = render_page(other)
+    assert "Optimizer: SGD with momentum 0.9" in page
+    assert "AdamW" not in page
+    assert page.count("<span>optim sgd</span><span>class_weights balanced</span>") > 1

@@ -158,22 +158,33 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in (*names, *more)} | {"settings": _settings(options.set)}
 
 
-def _settings(items: Sequence[str]) -> dict[str, float | int]:
-    """``NAME=VALUE`` items as numbers.
+def _settings(items: Sequence[str]) -> dict[str, float | int | str]:
+    """``NAME=VALUE`` items as numbers, and as words where the setting is one.
 
     Raises:
-        SettingsError: an item without "=", or a value that is no number.
+        SettingsError: an item without "=", or a value that is no number, or not one of the words.
     """
-    found: dict[str, float | int] = {}
+    from unfreeze.engine.settings import CHOICES, allowed
+
+    found: dict[str, float | int | str] = {}
     for item in items:
         name, equals, value = item.partition("=")
+        word = name.replace("-", "_")
+        if word in CHOICES:
+            if value not in CHOICES[word]:
+                raise SettingsError(f"--set {name} takes {allowed(word)}; got {item!r}")
+            found[word] = value
+            continue
         try:
             number = float(value)
         except ValueError:
             number = math.nan
         if not equals or not math.isfinite(number):
-            raise SettingsError(f"--set takes NAME=NUMBER, such as --set num_train_epochs=3; got {item!r}")
-        found[name.replace("-", "_")] = int(number) if number.is_integer() else number
+            words = " and ".join(f"{known} ({allowed(known)})" for known in CHOICES)
+            raise SettingsError(
+                f"--set takes NAME=NUMBER, such as --set num_train_epochs=3; got {item!r}. Words are for {words} alone"
+            )
+        found[word] = int(number) if number.is_integer() else number
     return found
 
 

@@ -155,7 +155,7 @@ def _training(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="fix a training setting for all ways, such as num_train_epochs=3; repeatable",
+        help="fix a training setting for all ways, such as num_train_epochs=3 or optim=sgd; repeatable",
     )
     group.add_argument("--threads", type=int, metavar="N", help="threads of one operation (default: all cores)")
     group.add_argument(

@@ -8,7 +8,7 @@ from typing import Any
 from unfreeze.compare.material import Material
 from unfreeze.compare.trials import Trial
 from unfreeze.encoders.head_settings import HeadSettings
-from unfreeze.engine.settings import TrainingSettings
+from unfreeze.engine.settings import CHOICES, TrainingSettings, range_for
 from unfreeze.errors import SettingsError, UnknownName
 from unfreeze.strategies import STRATEGIES, Strategy, spelling_of, strategy_named
 
@@ -104,7 +104,7 @@ def make_arms(
 
 
 def _check_overrides(overrides: Mapping[str, Any]) -> None:
-    """Refuse settings that do not exist, or whose values are no numbers; the numbers' ranges are checked elsewhere."""
+    """Refuse settings that do not exist, and what is no number where one must be; ranges are checked elsewhere."""
     unknown = [key for key in overrides if key not in TUNABLE]
     if unknown:
         raise UnknownName("training setting", unknown[0], TUNABLE)
@@ -112,7 +112,8 @@ def _check_overrides(overrides: Mapping[str, Any]) -> None:
     wrong = [
         f"{key} must be a {'whole ' if key in whole else ''}number; got {value!r}"
         for key, value in overrides.items()
-        if isinstance(value, bool) or not isinstance(value, int if key in whole else (int, float))
+        if key not in CHOICES
+        and (isinstance(value, bool) or not isinstance(value, int if key in whole else (int, float)))
     ]
     if wrong:
         raise SettingsError("; ".join(wrong))
@@ -136,7 +137,9 @@ def _arm(
     steps: int,
     seed: int,
 ) -> Arm:
-    search = strategy.search
+    search = replace(
+        strategy.search, learning_rate=range_for(overrides.get("optim", "adamw"), strategy.search.learning_rate)
+    )
     learns = search.learning_rate is not None
     fits = trials > 0 and learns and not search.floor and "num_train_epochs" not in overrides
     epochs = max(search.num_train_epochs, ceil(search.min_steps / steps), 1)

@@ -14,6 +14,9 @@ from unfreeze.compare.outcomes import ArmOutcome
 from unfreeze.compare.statistics import RunScores, score_interval, selection_score
 from unfreeze.tasks import Task
 
+_OF_LEARNING = ("optim", "label_smoothing_factor", "class_weights")
+"""Settings that mean something only where something learns by gradient."""
+
 
 def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[str, Any]:
     """An arm that was run, as a row of the record."""
@@ -32,6 +35,7 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
         "weight_decay": chosen.settings.weight_decay,
         "warmup_steps": chosen.settings.warmup_steps,
         "batches": records[0].get("batches") or None,
+        **{name: getattr(chosen.settings, name) if arm.learns else None for name in _OF_LEARNING},
     }
     return {
         **_described(arm),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from unfreeze.compare.numerals import NOTHING, counted, percent, points, span, whole
-from unfreeze.report.formats import loading_lines, metric_name, setting, tidy
+from unfreeze.report.formats import loading_lines, metric_name, shown_settings, tidy
 
 _PIPELINES = {"classification": "text-classification", "ner": "token-classification"}
 _DOES = {
@@ -219,4 +219,4 @@ def _made_with(record: Mapping[str, Any]) -> Iterator[str]:
 def _settings(record: Mapping[str, Any]) -> str:
     name = record["handed_over"]["name"]
     chosen = next((arm["settings"] for arm in record["arms"] if arm["name"] == name), None) or {}
-    return ", ".join(f"{_safe(key)} {_safe(setting(value))}" for key, value in chosen.items() if value is not None)
+    return ", ".join(f"{_safe(key)} {_safe(value)}" for key, value in shown_settings(chosen).items())

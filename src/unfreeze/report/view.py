@@ -5,12 +5,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from unfreeze.compare.numerals import NOTHING, counted, percent, points, span, whole
-from unfreeze.report.formats import loading_lines, setting
+from unfreeze.report.formats import loading_lines, setting, shown_settings
 
 _LABELS = {"better": "Better", "tie": "Tie", "not settled": "Not settled", "only one arm": "Only one arm"}
 _PAIR = {"better": "shown to be worse", "tie": "a tie", "not settled": "not settled"}
 _OTHER_FOLDER = "unfreeze-other-encoder"
 _COMMAND = "unfreeze compare YOUR_FILE.csv"
+_OPTIMIZERS = {
+    "adamw": "AdamW with bias correction",
+    "adam": "Adam with bias correction (its weight decay is added to the gradient)",
+    "sgd": "SGD with momentum 0.9 (its weight decay is added to the gradient)",
+}
 
 GLOSSARY = {
     "Arm": "A way of fine-tuning (a strategy) on an encoder, with the range of learning rates that suits it.",
@@ -57,6 +62,7 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
         "floors": [row for row in rows if row["arm"]["floor"]],
         "levels": _levels(made),
         "basis": _basis(record),
+        "optimizers": _optimizers(record),
         "tuned": [row["arm"] for row in rows if row["arm"]["tuning"]],
         "tuning_budget": _tuning_budget(record),
         "sources": [(key, value) for key, value in record["data"]["sources"].items() if value],
@@ -104,9 +110,8 @@ def _behind(pair: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _settings(arm: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in (arm["settings"] or {}).items():
-        if value is not None:
-            yield f"{key} {setting(value)}"
+    for key, value in shown_settings(arm["settings"]).items():
+        yield f"{key} {value}"
 
 
 def _notes(arm: Mapping[str, Any], pair: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
@@ -143,6 +148,12 @@ def _levels(made: Mapping[str, Any]) -> str:
 
 def _basis(record: Mapping[str, Any]) -> str:
     return "; ".join(sorted({arm["interval_basis"] for arm in record["arms"] if arm["interval_basis"]}))
+
+
+def _optimizers(record: Mapping[str, Any]) -> str:
+    """What the arms were trained with."""
+    found = {arm["settings"].get("optim") for arm in record["arms"] if arm["settings"]}
+    return " or ".join(told for name, told in _OPTIMIZERS.items() if name in found) or _OPTIMIZERS["adamw"]
 
 
 def _tuning_budget(record: Mapping[str, Any]) -> str:

@@ -15,7 +15,8 @@ class Search:
     """Where a strategy is at its best, so that it is never compared starved.
 
     Attributes:
-        learning_rate: lowest and highest rate worth trying, both included; None where nothing learns by gradient.
+        learning_rate: lowest and highest rate worth trying with AdamW, both included; None where nothing learns by
+            gradient.
         num_train_epochs: passes over the training rows, an upper bound: early stopping keeps the best.
         min_steps: optimizer steps below which the strategy counts as starved; few rows get more passes instead.
         reads_layers: whether its head may read several layers (it pays for a frozen encoder and hurts a tuned one:
