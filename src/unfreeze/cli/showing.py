@@ -87,7 +87,7 @@ def plan_table(plan: Mapping[str, Any]) -> str:
     for arm in plan["arms"]:
         for number, stage in enumerate(arm["stages"]):
             first = number == 0
-            rates = setting(stage["learning_rates"]) if first and stage["learning_rates"] else ""
+            rates = _rates(stage, drawn=stage.get("rates_drawn", False)) if first and stage["learning_rates"] else ""
             price = _brief(arm["price_seconds"]) if arm["kept"] else "dropped"
             table.add_row(
                 arm["name"] if first else "",
@@ -105,12 +105,22 @@ def plan_table(plan: Mapping[str, Any]) -> str:
         table.add_row(name, *[""] * 6, _brief(plan[key]))
     dropped = [f"{arm['name']} {arm['reason']}" for arm in plan["arms"] if not arm["kept"]]
     lines = [
-        f"Each way is searched, then run with {runs_of(plan)}. Shared: frozen layers are computed once.",
+        f"Each way is searched{_SEARCHED[plan.get('search', 'grid')]}, then run with {runs_of(plan)}. "
+        "Shared: frozen layers are computed once.",
         "At the end: the way handed over is trained once more on all rows; the price is that of the dearest.",
         "All prices are upper bounds, for training stops early where it no longer helps.",
     ]
     lines += [f"dropped: {'; '.join(dropped)}"] if dropped else []
     return rendered(table) + "\n".join(lines) + "\n"
+
+
+_SEARCHED = {"grid": "", "random": " at random in its own ranges", "tpe": " by TPE in its own ranges"}
+
+
+def _rates(stage: Mapping[str, Any], *, drawn: bool) -> str:
+    """A stage's learning rates; where they are drawn, from the lowest to the highest."""
+    rates = stage["learning_rates"]
+    return f"{setting(min(rates))} to {setting(max(rates))}" if drawn else setting(rates)
 
 
 def runs_of(plan: Mapping[str, Any]) -> str:

@@ -106,7 +106,7 @@ def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:
     learned = speed.step * work * _tokens(material, fold.train)
     validated = speed.forward * work * _tokens(material, fold.validation)
     tested = speed.forward * work * _tokens(material, material.splits.test)
-    return STARTING + arm.base.num_train_epochs * (learned + validated) + tested
+    return STARTING + arm.longest * (learned + validated) + tested
 
 
 def price_of_prefix(material: Material, speed: Speed) -> float:
