@@ -74,9 +74,8 @@ class Conductor:
         for sentence in (*self.material.says, *(f"{count}" for count in self.material.counts)):
             self._watcher.said(sentence)
         self._say_folds(len(self.material.splits.folds))
-        arms = make_arms(
-            options.strategies, self.material, tuning=options.tuning, overrides=options.settings, seed=options.seed
-        )
+        searched: dict[str, Any] = {"tuning": options.tuning, "search": options.search, "trials": options.trials}
+        arms = make_arms(options.strategies, self.material, **searched, overrides=options.settings, seed=options.seed)
         self._outline = outline_of(self.material, arms[0], runtime=self._runtime)
         self.arms = [arm for arm in arms if self._fits(arm)]
         layers = max((head.layers for arm in self.arms for head in arm.heads), default=1)

@@ -98,6 +98,10 @@ def test_tables_are_never_wider_than_asked_and_lose_no_text():
     assert "left out: full: does not fit" in text
     prices = [line.split()[-2:] for line in text.splitlines() if line.endswith((" s", " min"))]
     assert prices == [["101", "s"], ["5", "s"], ["14", "s"], ["2", "min"]]
+    stage["rates_drawn"] = True
+    text = plan_table(plan(arms=[arm | {"stages": [stage]} for arm in plan()["arms"]], search="tpe"))
+    assert "2e-5 to 0.0001" in text
+    assert "searched by TPE in its own ranges, then run with" in " ".join(text.split())
     from rich.text import Text
 
     lines = rendered(Text("word " * 60), 40).splitlines()
@@ -249,17 +253,6 @@ def test_a_reader_that_closes_the_pipe_is_no_error(monkeypatch):
 
 def test_strategies_keep_their_settings_when_they_are_split_at_commas():
     assert COMMANDS._joined(["full", "last-k:k=2", "deep=1", "gradual"]) == ["full", "last-k:k=2,deep=1", "gradual"]
-
-
-def test_settings_are_numbers_whole_where_they_can_be():
-    found = COMMANDS._settings(["num-train-epochs=1e1", "learning_rate=3e-5", "warmup_steps=0.5"])
-    assert found == {"num_train_epochs": 10, "learning_rate": 3e-5, "warmup_steps": 0.5}
-    assert isinstance(found["num_train_epochs"], int)
-
-
-def test_settings_that_are_words_stay_words():
-    found = COMMANDS._settings(["optim=sgd", "class-weights=balanced", "label_smoothing_factor=0.1"])
-    assert found == {"optim": "sgd", "class_weights": "balanced", "label_smoothing_factor": 0.1}
 
 
 def test_an_output_of_another_encoding_becomes_utf8(monkeypatch):

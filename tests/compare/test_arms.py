@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rows import opinions
-from unfreeze.compare.arms import TUNABLE, Arm, make_arms
+from unfreeze.compare.arms import Arm, make_arms
 from unfreeze.compare.material import Material, Sources, prepare
+from unfreeze.compare.overrides import TUNABLE
 from unfreeze.compare.search import best_trial, fitted_schedule, search_order
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.loading import load_encoder

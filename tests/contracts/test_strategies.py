@@ -15,7 +15,7 @@ from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.class_means import fit_class_means
 from unfreeze.engine.prediction import logits_of
 from unfreeze.engine.prefix import PrefixMemory
-from unfreeze.engine.settings import CHOICES
+from unfreeze.engine.settings import CHOICES, TrainingSettings
 from unfreeze.engine.stages import enter_stage
 from unfreeze.engine.training import Run, State, Watch
 from unfreeze.errors import Interrupted
@@ -124,6 +124,19 @@ def test_the_search_range_is_sane_and_begins_in_its_middle(name):
         assert number % 2 == 0 or rates[0] == pytest.approx(middle, rel=0.06)
     assert search.num_train_epochs >= (search.learning_rate is not None)
     assert search.min_steps >= 0
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_is_drawn_begins_with_the_usual_settings(name):
+    search, usual = STRATEGIES[name].search, TrainingSettings()
+    choices = (search.batch_sizes, search.weight_decays, search.warmup_shares, search.epoch_shares)
+    own = (usual.per_device_train_batch_size, usual.weight_decay, usual.warmup_steps, 1.0)
+    assert tuple(values[0] for values in choices) == own
+    assert all(len(set(values)) == len(values) for values in choices)
+    assert all(0 < share <= 1 for share in search.epoch_shares)
+    assert all(0 <= share < 1 for share in search.warmup_shares)
+    for size, decay in itertools.product(search.batch_sizes, search.weight_decays):
+        TrainingSettings(per_device_train_batch_size=size, weight_decay=decay)
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -3,7 +3,6 @@
 import argparse
 import io
 import json
-import math
 import os
 import shlex
 import signal
@@ -15,8 +14,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from unfreeze.cli.parsing import make_parser
+from unfreeze.cli.settings import settings_of
 from unfreeze.compare.options import Options
-from unfreeze.errors import Interrupted, SettingsError, UnfreezeError
+from unfreeze.errors import Interrupted, UnfreezeError
 from unfreeze.front import Comparison, bytes_of, cache, compare, fit, plan_comparison, refuse_floor, seconds_of
 
 if TYPE_CHECKING:
@@ -115,8 +115,10 @@ def _compare(options: argparse.Namespace, command: str) -> None:
         "budget": options.budget,
         "seeds": options.seeds,
         "folds": options.folds,
+        "search": options.search,
         "tuning": options.tuning,
         "race": options.race,
+        "trials": options.trials,
         "margin": options.margin,
         "prefer": options.prefer,
     }
@@ -155,37 +157,7 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
     """Options that ``compare`` and ``fit`` share, under the names of the functions' arguments."""
     names = ("file", "train", "validation", "test", "text_column", "label_column", "group_column", "task")
     more = ("model", "seed", "max_dropped", "threads", "workers", "precision", "output_dir", "cache_size", "cache_dir")
-    return {name: getattr(options, name) for name in (*names, *more)} | {"settings": _settings(options.set)}
-
-
-def _settings(items: Sequence[str]) -> dict[str, float | int | str]:
-    """``NAME=VALUE`` items as numbers, and as words where the setting is one.
-
-    Raises:
-        SettingsError: an item without "=", or a value that is no number, or not one of the words.
-    """
-    from unfreeze.engine.settings import CHOICES, allowed
-
-    found: dict[str, float | int | str] = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        word = name.replace("-", "_")
-        if word in CHOICES:
-            if value not in CHOICES[word]:
-                raise SettingsError(f"--set {name} takes {allowed(word)}; got {item!r}")
-            found[word] = value
-            continue
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not equals or not math.isfinite(number):
-            words = " and ".join(f"{known} ({allowed(known)})" for known in CHOICES)
-            raise SettingsError(
-                f"--set takes NAME=NUMBER, such as --set num_train_epochs=3; got {item!r}. Words are for {words} alone"
-            )
-        found[word] = int(number) if number.is_integer() else number
-    return found
+    return {name: getattr(options, name) for name in (*names, *more)} | {"settings": settings_of(options.set)}
 
 
 def _show(comparison: Comparison, options: argparse.Namespace) -> None:

@@ -93,7 +93,7 @@ def plan_table(plan: Mapping[str, Any]) -> str:
     for arm in plan["arms"]:
         for number, stage in enumerate(arm["stages"]):
             first = number == 0
-            rates = setting(stage["learning_rates"]) if first and stage["learning_rates"] else ""
+            rates = _rates(stage, drawn=stage.get("rates_drawn", False)) if first and stage["learning_rates"] else ""
             price = _brief(arm["price_seconds"]) if arm["kept"] else "dropped"
             table.add_row(
                 arm["name"] if first else "",
@@ -111,7 +111,7 @@ def plan_table(plan: Mapping[str, Any]) -> str:
         table.add_row(name, *[""] * 6, _brief(plan[key]))
     dropped = [f"{arm['name']}: {arm['reason']}" for arm in plan["arms"] if not arm["kept"]]
     lines = [
-        f"{_sentence(told_in_short(plan))}.",
+        f"{_sentence(told_in_short(plan))}; searched{_SEARCHED[plan.get('search', 'grid')]}.",
         "Price: of a way's whole search and all its runs. Shared: frozen layers are computed once. At the end: the way "
         "handed over is trained once more on all rows; the price is that of the dearest.",
         "All prices are upper bounds, for training stops early where it no longer helps.",
@@ -120,6 +120,15 @@ def plan_table(plan: Mapping[str, Any]) -> str:
         lines.insert(1, "It is a race: a way that falls behind leaves, and what it would have cost goes to the others.")
     lines += [f"left out: {'; '.join(dropped)}"] if dropped else []
     return rendered(table) + "\n".join(lines) + "\n"
+
+
+_SEARCHED = {"grid": " on a grid", "random": " at random in its own ranges", "tpe": " by TPE in its own ranges"}
+
+
+def _rates(stage: Mapping[str, Any], *, drawn: bool) -> str:
+    """A stage's learning rates; where they are drawn, from the lowest to the highest."""
+    rates = stage["learning_rates"]
+    return f"{setting(min(rates))} to {setting(max(rates))}" if drawn else setting(rates)
 
 
 def told_in_short(plan: Mapping[str, Any]) -> str:

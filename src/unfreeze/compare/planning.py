@@ -73,7 +73,7 @@ class Planner:
     def plan(self, ledger: Ledger | None = None) -> dict[str, Any]:
         """What would be run, at what price, and what the budget leaves out."""
         asked = self._asked()
-        searched = [[arm.name, len(arm.heads), arm.rates, asdict(arm.base)] for arm in self._arms]
+        searched = [[arm.name, arm.tuning_trials, arm.longest, arm.rates, asdict(arm.base)] for arm in self._arms]
         content = json.dumps([asdict(asked), searched, self._options.budget_seconds, self._options.race])
         self.name = hashlib.sha256(content.encode()).hexdigest()[:16]
         name = f"plan {self.name}"

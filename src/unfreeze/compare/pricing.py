@@ -106,7 +106,7 @@ def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:
     learned = speed.step * work * _tokens(material, fold.train)
     validated = speed.forward * work * _tokens(material, fold.validation)
     tested = speed.forward * work * _tokens(material, material.splits.test)
-    return STARTING + arm.base.num_train_epochs * (learned + validated) + tested
+    return STARTING + arm.longest * (learned + validated) + tested
 
 
 def price_of_prefix(material: Material, speed: Speed) -> float:
@@ -188,7 +188,8 @@ def fit_into(
         f"a budget of {spelled(budget)} is too short for {'two ways' if least == 2 else 'one way'} of fine-tuning on "
         f"these rows; --budget {ceil_minutes(needed)} would do for the cheapest, "
         f"{ceil_minutes(price_of(most, arms, trial_prices=trial_prices, prefix=prefix))} for all. Cheaper are fewer "
-        "learning rates (--tuning 1), fewer epochs (--set num_train_epochs=3), or fewer rows."
+        "learning rates (--tuning 1) or trials (--trials 4, of a search that draws), fewer epochs "
+        "(--set num_train_epochs=3), or fewer rows."
     )
 
 

@@ -6,38 +6,50 @@ from math import ceil, isfinite
 from typing import Any
 
 from unfreeze.compare.arms import Arm
+from unfreeze.compare.drawing import drawn
 from unfreeze.compare.trials import Trial
 
 
 def search_order(
     arm: Arm, scores: Mapping[Trial, float], *, records: Mapping[Trial, Mapping[str, Any]], seed: int, fold: int
 ) -> Iterator[list[Trial]]:
-    """The trials of an arm's search, in lists whose trials may run side by side.
+    """The trials of an arm's search, in lists whose trials may run side by side; none comes twice.
 
-    The standard head at the first rate; every other head at that rate; every other rate with the best head; at last,
-    where the arm says so, the best of them with a schedule as long as it needed (see ``fitted_schedule``). The first
-    list is one trial, so that several arms can be looked at early.
+    First the standard head at the most likely point, alone, so that several arms can be looked at early. A grid goes on
+    with every other head there, then with every other point and the best head; random search and TPE with points drawn
+    from the arm's space. At last, where the arm says so, the best trial comes once more with a schedule as long as it
+    needed (see ``fitted_schedule``).
+
+    What is given out follows from the arguments alone, so that a search that was interrupted asks the same again.
 
     Args:
         arm: what is searched.
         scores: the scores of trials already given out, NaN where a trial failed; filled by the caller before it asks
             for the next list.
         records: the records of those that did not fail, filled likewise; of each its ``best_epoch`` is read.
-        seed: of all its trials.
+        seed: of all its trials, and of what is drawn.
         fold: of all its trials.
+
+    Raises:
+        MissingExtra: TPE is asked for, and Optuna is not installed.
     """
-    place = {"seed": seed, "fold": fold}
-    first, *others = arm.heads
-    yield [arm.trial(first, arm.rates[0], **place)]
-    if others:
-        yield [arm.trial(head, arm.rates[0], **place) for head in others]
-    best = best_trial(scores).head
-    if len(arm.rates) > 1:
-        yield [arm.trial(best, rate, **place) for rate in arm.rates[1:]]
-    found = best_trial(scores)
-    fitted = fitted_schedule(found, records[found]["best_epoch"]) if arm.fits_schedule and found in records else None
+    yield from _of_grid(arm, scores, seed, fold) if arm.sampling is None else drawn(arm, scores, seed=seed, fold=fold)
+    best = best_trial(scores)
+    fitted = fitted_schedule(best, records[best]["best_epoch"]) if arm.fits_schedule and best in records else None
     if fitted is not None and fitted not in scores:
         yield [fitted]
+
+
+def _of_grid(arm: Arm, scores: Mapping[Trial, float], seed: int, fold: int) -> Iterator[list[Trial]]:
+    """The trials of a grid."""
+    first, *others = arm.points
+    standard, *heads = arm.heads
+    yield [arm.trial_with(standard, first, seed=seed, fold=fold)]
+    if heads:
+        yield [arm.trial_with(head, first, seed=seed, fold=fold) for head in heads]
+    if others:
+        best = best_trial(scores).head
+        yield [arm.trial_with(best, settings, seed=seed, fold=fold) for settings in others]
 
 
 def fitted_schedule(best: Trial, best_epoch: int) -> Trial | None:

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,14 @@ from unfreeze.compare.arms import Arm
 from unfreeze.compare.budget import seconds_of
 from unfreeze.compare.floors import Floor
 from unfreeze.compare.outcomes import ArmOutcome
+from unfreeze.compare.overrides import TUNABLE
 from unfreeze.compare.statistics import RunScores, score_interval, selection_score
+from unfreeze.compare.trials import Trial
+from unfreeze.engine.settings import TrainingSettings
 from unfreeze.tasks import Task
 
-_OF_LEARNING = ("optim", "label_smoothing_factor", "class_weights")
-"""Settings that mean something only where something learns by gradient."""
+_USUAL = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "weight_decay", "warmup_steps")
+"""The training settings that the report always shows."""
 
 
 def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[str, Any]:
@@ -26,24 +30,13 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
         return absent_row(arm, "left", reason=outcome.left) | _search(outcome) | _best_setting(outcome)
     if chosen is None or runs is None or outcome.failed:
         return absent_row(arm, "failed", reason=outcome.failed or "it was not run") | _search(outcome)
-    settings = {
-        "learning_rate": chosen.settings.learning_rate if arm.learns else None,
-        "pooling": chosen.head.pooling,
-        "layers": chosen.head.layers,
-        "num_train_epochs": chosen.settings.num_train_epochs if arm.learns else 0,
-        "per_device_train_batch_size": chosen.settings.per_device_train_batch_size,
-        "weight_decay": chosen.settings.weight_decay,
-        "warmup_steps": chosen.settings.warmup_steps,
-        "batches": records[0].get("batches") or None,
-        **{name: getattr(chosen.settings, name) if arm.learns else None for name in _OF_LEARNING},
-    }
     return {
         **_described(arm),
         **_scored(runs, task),
         "state": "done",
         "reason": "",
         "starved": starved_of(outcome, steps_per_epoch),
-        "settings": settings,
+        "settings": _chosen(arm, chosen) | {"batches": records[0].get("batches") or None},
         "test": _tested([r["scores"]["test"][task.metric] for r in records if "test" in r["scores"]]),
         "train_seconds": seconds_of_a_run(records),
         "trainable_parameters": records[0]["trainable_parameters"],
@@ -81,17 +74,29 @@ def _search(outcome: ArmOutcome) -> dict[str, Any]:
     """What an arm tried to find its settings, and what all of its trials took."""
     return {
         "tuning": [
-            {
-                "learning_rate": trial.settings.learning_rate if outcome.arm.learns else None,
-                "pooling": trial.head.pooling,
-                "layers": trial.head.layers,
-                "num_train_epochs": trial.settings.num_train_epochs if outcome.arm.learns else 0,
-                "score": _or_none(score),
-            }
-            for trial, score in outcome.tuning.items()
+            _settings(outcome.arm, trial) | {"score": _or_none(score)} for trial, score in outcome.tuning.items()
         ],
         "total_seconds": float(sum(seconds_of(record) for record in outcome.tried.values())),
         "diverged_runs": sum(record["state"] == "diverged" for record in outcome.tried.values()),
+    }
+
+
+def _settings(arm: Arm, trial: Trial) -> dict[str, Any]:
+    """All of a trial's settings that a user may choose, and what its head reads."""
+    own = {name: getattr(trial.settings, name) for name in TUNABLE}
+    if not arm.learns:
+        own |= {"learning_rate": None, "num_train_epochs": 0}
+    first = {"learning_rate": own["learning_rate"], "pooling": trial.head.pooling, "layers": trial.head.layers}
+    return first | {"num_train_epochs": own["num_train_epochs"]} | own
+
+
+def _chosen(arm: Arm, trial: Trial) -> dict[str, Any]:
+    """The settings that an arm was run with: the usual ones, and others that are not as usual."""
+    usual = asdict(TrainingSettings())
+    return {
+        name: value
+        for name, value in _settings(arm, trial).items()
+        if name in _USUAL or name not in usual or value != usual[name]
     }
 
 
@@ -113,6 +118,7 @@ def floor_row(floor: Floor, task: Task) -> dict[str, Any]:
         "train_seconds": floor.seconds,
         "total_seconds": floor.seconds,
         "tuning": [],
+        "tuning_trials": 0,
         "curves": [],
         "collapsed_runs": 0,
         "diverged_runs": 0,
@@ -127,7 +133,14 @@ def absent_row(arm: Arm, state: str, *, reason: str) -> dict[str, Any]:
     more = ("trainable_parameters", "stored_bytes", "starved")
     lists: dict[str, Any] = {"scores": [], "details": {}, "tuning": [], "curves": []}
     none = dict.fromkeys((*empty, *more))
-    zeros = {"collapsed_runs": 0, "diverged_runs": 0, "short_memory_runs": 0, "runs": 0, "interval_basis": ""}
+    zeros = {
+        "tuning_trials": 0,
+        "collapsed_runs": 0,
+        "diverged_runs": 0,
+        "short_memory_runs": 0,
+        "runs": 0,
+        "interval_basis": "",
+    }
     return {**none, **lists, **zeros, **_described(arm), "state": state, "reason": reason}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from unfreeze.compare.numerals import NOTHING, counted, percent, points, span, whole
 from unfreeze.report.formats import loading_lines, setting, shown_settings
+from unfreeze.report.tuning import tuning_budget, tuning_table
 
 _LABELS = {"better": "Better", "tie": "Tie", "not settled": "Not settled", "only one arm": "Only one arm"}
 _PAIR = {"better": "shown to be worse", "tie": "a tie", "not settled": "not settled"}
@@ -63,8 +64,8 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
         "levels": _levels(made),
         "basis": _basis(record),
         "optimizers": _optimizers(record),
-        "tuned": [row["arm"] for row in rows if row["arm"]["tuning"]],
-        "tuning_budget": _tuning_budget(record),
+        "tuned": [tuning_table(row["arm"]) for row in rows if row["arm"]["tuning"]],
+        "tuning_budget": tuning_budget(record),
         "sources": [(key, value) for key, value in record["data"]["sources"].items() if value],
         "encoder": [(key, _figure(value)) for key, value in record["encoder"].items()],
         "loading": "\n".join(loading_lines(record["handed_over"]["loads_with"])) if record["handed_over"] else "",
@@ -154,21 +155,6 @@ def _optimizers(record: Mapping[str, Any]) -> str:
     """What the arms were trained with."""
     found = {arm["settings"].get("optim") for arm in record["arms"] if arm["settings"]}
     return " or ".join(told for name, told in _OPTIMIZERS.items() if name in found) or _OPTIMIZERS["adamw"]
-
-
-def _tuning_budget(record: Mapping[str, Any]) -> str:
-    """Whether every arm had the same number of tries."""
-    rates = {}
-    for arm in record["arms"]:
-        tried = {trial["learning_rate"] for trial in arm["tuning"] if trial["learning_rate"] is not None}
-        if tried:
-            rates[arm["name"]] = len(tried)
-    if not rates:
-        return "No arm had a learning rate to choose."
-    if len(set(rates.values())) == 1:
-        number = next(iter(rates.values()))
-        return f"Every arm that learns by gradient had the same budget: {counted(number, 'learning rate')}."
-    return "Learning rates tried: " + ", ".join(f"{name} {number}" for name, number in rates.items()) + "."
 
 
 def _bigger(record: Mapping[str, Any]) -> str:
