@@ -127,16 +127,16 @@ def compare(
             and up to 5 of those that cannot be told apart; on several folds 1, and up to 2.
         folds: how many folds are run at the most; None for all that the splits have.
         tuning: learning rates that an arm with the usual heads tries; every arm gets as many trials. 0 for no search.
-        race: whether ways that fall behind leave and what they would have cost goes to the others; False to search and
-            run every way to its end.
         search: "grid"; or "random" or "tpe" (extra ``search``), which draw settings from each arm's own ranges.
         trials: of each arm where settings are drawn; None for as many as the grid takes.
+        race: whether ways that fall behind leave and what they would have cost goes to the others; False to search and
+            run every way to its end.
         seed: of the first run.
         margin: arms whose difference surely lies within this fraction are a tie.
         prefer: what to hand over where nothing is settled, the best "score" or the "cheap" one not shown to be worse.
         settings: training settings fixed for all arms, such as {"num_train_epochs": 3, "optim": "sgd"} (see
-            ``unfreeze.engine.settings.TrainingSettings``); a list of values is searched, such as
-            {"learning_rate": [3e-5, 1e-4]}: a grid has all combinations of the lists, and nothing else.
+            ``unfreeze.engine.settings.TrainingSettings``); a list of values is searched, such as {"learning_rate":
+            [3e-5, 1e-4]}: a grid has all combinations of the lists, and nothing else.
         max_dropped: largest share of a file's rows that may be dropped.
         threads: threads of one operation; None for the cores this process may use.
         workers: processes that train side by side, each on one thread; 1 for this process alone, None for what a short

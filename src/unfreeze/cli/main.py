@@ -117,8 +117,8 @@ def _compare(options: argparse.Namespace, command: str) -> None:
         "folds": options.folds,
         "search": options.search,
         "tuning": options.tuning,
-        "race": options.race,
         "trials": options.trials,
+        "race": options.race,
         "margin": options.margin,
         "prefer": options.prefer,
     }

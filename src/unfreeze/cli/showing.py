@@ -111,7 +111,7 @@ def plan_table(plan: Mapping[str, Any]) -> str:
         table.add_row(name, *[""] * 6, _brief(plan[key]))
     dropped = [f"{arm['name']}: {arm['reason']}" for arm in plan["arms"] if not arm["kept"]]
     lines = [
-        f"{_sentence(told_in_short(plan))}; searched{_SEARCHED[plan.get('search', 'grid')]}.",
+        f"{_sentence(told_in_short(plan))}. Each way is searched{_SEARCHED[plan.get('search', 'grid')]}.",
         "Price: of a way's whole search and all its runs. Shared: frozen layers are computed once. At the end: the way "
         "handed over is trained once more on all rows; the price is that of the dearest.",
         "All prices are upper bounds, for training stops early where it no longer helps.",
@@ -122,7 +122,7 @@ def plan_table(plan: Mapping[str, Any]) -> str:
     return rendered(table) + "\n".join(lines) + "\n"
 
 
-_SEARCHED = {"grid": " on a grid", "random": " at random in its own ranges", "tpe": " by TPE in its own ranges"}
+_SEARCHED = {"grid": "", "random": " at random in its own ranges", "tpe": " by TPE in its own ranges"}
 
 
 def _rates(stage: Mapping[str, Any], *, drawn: bool) -> str:
