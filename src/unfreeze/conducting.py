@@ -36,6 +36,7 @@ from unfreeze.files import write_json, write_text
 from unfreeze.finishing import Finisher
 from unfreeze.recommend import Arm as Candidate
 from unfreeze.recommend import as_dict, recommend
+from unfreeze.recommend.advice import advice_of
 from unfreeze.report.page import render_page
 from unfreeze.tasks import Columns
 
@@ -280,20 +281,7 @@ class Conductor:
 
     def _write(self, record: Mapping[str, Any]) -> None:
         write_json(self.folder / "record.json", record)
-        advice = {key: record[key] for key in ("unfreeze", "created", "command", "task", "metric", "recommendation")}
-        costs = (
-            "name",
-            "floor",
-            "state",
-            "score",
-            "interval",
-            "train_seconds",
-            "total_seconds",
-            "stored_bytes",
-            "starved",
-        )
-        advice["arms"] = [{key: arm[key] for key in costs} for arm in record["arms"]]
-        write_json(self.folder / "recommendation.json", advice | {"handed_over": record["handed_over"]})
+        write_json(self.folder / "recommendation.json", advice_of(record))
         write_text(self.folder / "report.html", render_page(record))
 
 

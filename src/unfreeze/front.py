@@ -321,12 +321,16 @@ def plan_comparison(sources: "Sources", options: Options, *, watcher: "Watcher |
         UnfreezeError: as for ``compare``.
     """
     from unfreeze.compare.dry_run import stages_of
+    from unfreeze.compare.summary import described
     from unfreeze.conducting import Conductor
 
     conductor = Conductor(sources, options, watcher=watcher)
     plan = conductor.plan()
-    stages = {arm.name: stages_of(arm, conductor.material) for arm in conductor.arms}
-    return plan | {"search": options.search, "arms": [row | {"stages": stages[row["name"]]} for row in plan["arms"]]}
+    told: dict[str, dict[str, Any]] = {}
+    for arm in conductor.arms:
+        told[arm.name] = {key: described(arm)[key] for key in ("summary", "source")}
+        told[arm.name]["stages"] = stages_of(arm, conductor.material)
+    return plan | {"search": options.search, "arms": [row | told[row["name"]] for row in plan["arms"]]}
 
 
 def load_comparison(folder: str | Path) -> Comparison:

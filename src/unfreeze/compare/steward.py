@@ -122,7 +122,7 @@ class Steward:
         """Before a round of runs: who is run with which seeds on which folds; nobody where the race is over."""
         terms, none = self.terms, {"on": [o.arm.name for o in running], "out": {}, "runs": {}}
         if not running:
-            return none | {"why": "no way is left"}
+            return none | {"why": ""}
         if terms.folds > 1 and {fold for _, fold in running[0].records} == {0}:
             return self._first_folds(running)
         ranked = self.standing.by_runs(running)
@@ -166,7 +166,7 @@ class Steward:
         """Rivals that further runs might tell from the best; and why there are none, or what they wait for."""
         best, rivals = ranked[0], ranked[1:]
         if not self.terms.cuts:
-            return [], "every way has all its runs"
+            return [], ""
         said = {
             rival.arm.name: self.standing.verdict(self.standing.between(best, rival, among=self.arms))
             for rival in rivals

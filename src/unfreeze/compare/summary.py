@@ -35,7 +35,7 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
     if chosen is None or runs is None or outcome.failed:
         return absent_row(arm, "failed", reason=outcome.failed or "it was not run") | _search(outcome)
     return {
-        **_described(arm),
+        **described(arm),
         **_scored(runs, task),
         "state": "done",
         "reason": "",
@@ -146,11 +146,11 @@ def absent_row(arm: Arm, state: str, *, reason: str) -> dict[str, Any]:
         "runs": 0,
         "interval_basis": "",
     }
-    return {**none, **lists, **zeros, **_described(arm), "state": state, "reason": reason}
+    return {**none, **lists, **zeros, **described(arm), "state": state, "reason": reason}
 
 
-def _described(arm: Arm) -> dict[str, Any]:
-    """What the strategy's own file says of it."""
+def described(arm: Arm) -> dict[str, Any]:
+    """What the strategy's own file says of it: its summary and its source, beside its name."""
     doc = sys.modules[type(arm.strategy).__module__].__doc__ or ""
     summary, _, rest = doc.strip().partition("\n")
     source = re.search(r"Source: (.*?)(?:\n\n|\Z)", rest, re.DOTALL)
