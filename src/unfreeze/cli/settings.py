@@ -37,7 +37,7 @@ def _value(name: str, value: str, item: str) -> float | int | str:
     except ValueError:
         number = math.nan
     if name in CHOICES and value not in CHOICES[name]:
-        raise SettingsError(f"--set {name} takes {allowed(name)}; got {item!r}")
+        raise SettingsError(f"--set {item.partition('=')[0]} takes {allowed(name)}; got {item!r}")
     if name in CHOICES or (name not in TUNABLE and math.isnan(number)):
         return value
     if not math.isfinite(number):
