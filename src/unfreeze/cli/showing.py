@@ -1,6 +1,7 @@
 """Results as text for the terminal."""
 
 import io
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -116,7 +117,8 @@ def plan_table(plan: Mapping[str, Any]) -> str:
 
 def _about(plan: Mapping[str, Any]) -> Iterator[str]:
     """What a plan's table does not say: how much is run, what the prices are, what is left out, why the others not."""
-    yield f"{_sentence(told_in_short(plan))}. Each way is searched{_SEARCHED[plan.get('search', 'grid')]}."
+    how = _SEARCHED[plan.get("search", "grid")]
+    yield f"{_sentence(told_in_short(plan))}." + (f" Settings are drawn {how} ranges." if how else "")
     if plan["race"]:
         yield "It is a race: a way that falls behind leaves, and what it would have cost goes to the others."
     yield (
@@ -127,19 +129,27 @@ def _about(plan: Mapping[str, Any]) -> Iterator[str]:
     dropped = [f"{arm['name']}: {arm['reason']}" for arm in plan["arms"] if not arm["kept"]]
     if dropped:
         yield f"left out: {'; '.join(dropped)}"
-    whys = [f"  {arm['name']}: {arm['summary']} {arm['source']}".rstrip() for arm in plan["arms"] if "source" in arm]
+    whys = [
+        f"  {a['name']}: {a['summary']} {_first_source(a['source'])}".rstrip() for a in plan["arms"] if "source" in a
+    ]
     if whys:
         yield "Why these; where the budget is short the first are kept:"
         yield from whys
 
 
-_SEARCHED = {"grid": "", "random": " at random in its own ranges", "tpe": " by TPE in its own ranges"}
+_SEARCHED = {"grid": "", "random": "at random from each way's own", "tpe": "by TPE from each way's own"}
 
 
 def _rates(stage: Mapping[str, Any], *, drawn: bool) -> str:
     """A stage's learning rates; where they are drawn, from the lowest to the highest."""
     rates = stage["learning_rates"]
     return f"{setting(min(rates))} to {setting(max(rates))}" if drawn else setting(rates)
+
+
+def _first_source(source: str) -> str:
+    """The first work that a strategy names, without what it says of it."""
+    found = re.match(r".*?arXiv:[\d.]*\d", source)
+    return f"({found.group(0)})" if found else ""
 
 
 def told_in_short(plan: Mapping[str, Any]) -> str:

@@ -14,6 +14,9 @@ HEADROOM = 0.02
 FEWEST_FOLDS = 3
 """With two, one degree of freedom, an interval holds everything."""
 
+CHEAP = 0.1
+"""A search whose rest costs less than this share of what is left is always ended."""
+
 Decision = dict[str, Any]
 """Who goes on, who leaves and why: plain data, for the ledger and the report."""
 
@@ -70,9 +73,11 @@ class Steward:
             on = self._held(left, trials)
             if all(o in on for o in best):  # else cheap ones would stay in the place of the best
                 return self._going_on(left, on if search else best, out, search=search)
-        # Nobody leaves where that would buy nothing; the best goes on with its search as far as the budget lasts.
-        names = [o.arm.name for o in left]
-        return {"on": names, "out": out, "searching": names[:1], "most": self.purse().number(names[0])}
+        # Nobody leaves where that would buy nothing; the best goes on with its search as far as the budget lasts, and
+        # so do those whose search costs next to nothing.
+        names, purse = [o.arm.name for o in left], self.purse()
+        cheap = [o.arm.name for o in left[1:] if self._rest(o) * purse.prices[o.arm.name] < CHEAP * purse.left]
+        return {"on": names, "out": out, "searching": [names[0], *cheap], "most": purse.number(names[0])}
 
     def _going_on(
         self, left: Sequence[ArmOutcome], on: Sequence[ArmOutcome], out: dict[str, str], *, search: bool
@@ -186,7 +191,7 @@ class Steward:
         last, folds = [o.arm.name for o in finalists], self.folds_for_floors(finalists)
         for floor in sorted(floors, key=lambda o: purse.prices.get(o.arm.name, 0.0)):
             trials = floor.arm.tuning_trials + folds - 1
-            if purse.holds(on | {floor.arm.name: trials}, last=last):
+            if not floor.arm.learns or purse.holds(on | {floor.arm.name: trials}, last=last):
                 on[floor.arm.name] = trials
             else:
                 out[floor.arm.name] = "does not fit the budget"
