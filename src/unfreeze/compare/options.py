@@ -1,6 +1,7 @@
 """What a user may choose about a comparison, checked before anything is read."""
 
 import importlib.util
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
