@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -171,8 +171,17 @@ def run_trial(
     return record
 
 
-def record_of(trial: Trial, trained: Trained, *, scores: dict[str, Any]) -> dict[str, Any]:
-    """What the ledger keeps of a trial, beside its timings: the same whenever the trial is run with enough memory."""
+def record_of(
+    trial: Trial, trained: Trained, *, scores: dict[str, Any], known: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What the ledger keeps of a trial, beside its timings: the same whenever the trial is run with enough memory.
+
+    Args:
+        trial: which one.
+        trained: what it gave.
+        scores: of each split.
+        known: as ``weights_digest`` takes it.
+    """
     outline, plan, state = trained.outline, trained.plan, trained.state
     ever = plan.ever_trainable
     return {
@@ -189,7 +198,7 @@ def record_of(trial: Trial, trained: Trained, *, scores: dict[str, Any]) -> dict
         "trainable_parameters": outline.size(ever),
         "parameters": outline.size(outline.names),
         "stored_bytes": 4 * (outline.size(ever) or outline.size(outline.head)),
-        "weights_sha256": weights_digest(trained.model),
+        "weights_sha256": weights_digest(trained.model, known=known),
     }
 
 
@@ -210,13 +219,22 @@ def _start(
     return Start(material.memory, outline, depth, places) if serves else None
 
 
-def weights_digest(model: nn.Module) -> str:
-    """SHA-256 over all weights of a model, by name."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def weights_digest(model: nn.Module, *, known: Mapping[str, str] | None = None) -> str:
+    """SHA-256 over all weights of a model: over a line for each, sorted, of its name and its own digest.
+
+    Args:
+        model: whose.
+        known: digests of tensors, by name, that have not changed since ``tensor_digest`` gave them: where only a head
+            learns, nearly all.
+    """
+    known = known or {}
+    lines = (f"{name} {known.get(name) or tensor_digest(tensor)}\n" for name, tensor in model.state_dict().items())
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def tensor_digest(tensor: torch.Tensor) -> str:
+    """SHA-256 over the bytes of a tensor."""
+    return hashlib.sha256(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data).hexdigest()
 
 
 def _score(material: Material, examples: Sequence[int], logits: list[np.ndarray]) -> float:
