@@ -118,6 +118,7 @@ def _compare(options: argparse.Namespace, command: str) -> None:
         "search": options.search,
         "tuning": options.tuning,
         "race": options.race,
+        "nested": options.nested,
         "trials": options.trials,
         "margin": options.margin,
         "prefer": options.prefer,
