@@ -180,7 +180,7 @@ def _folds(rows: Rows, rest: Sequence[int], *, seed: int, file: str) -> tuple[tu
 def _inner(rows: Rows, folds: Sequence[Fold], *, seed: int, file: str) -> tuple[Fold, ...]:
     """Of each fold's training rows: those that the next fold validates on, and the rest; of a lone fold's, a fifth.
 
-    Where classes are too rare for every fifth, the first one is taken that leaves some of each in training.
+    Where classes or groups are too few for every fifth, the first one is taken that leaves some of each in training.
 
     Raises:
         DataError: no part can be taken away, because too many rows must stay together.
@@ -191,7 +191,8 @@ def _inner(rows: Rows, folds: Sequence[Fold], *, seed: int, file: str) -> tuple[
     else:
         parts = deal(rows, folds[0].train, parts=FOLDS, chance=random.Random(f"{seed} inner"))
         found = [_without(folds[0], part) for part in parts]
-        inner = [next((fold for fold in found if not _lacking(rows, fold.train, fold.validation)), found[0])]
+        whole = (fold for fold in found if fold.validation and not _lacking(rows, fold.train, fold.validation))
+        inner = [next(whole, found[0])]
     for fold in inner:
         _check_sides(rows, fold.train, fold.validation, file=file, side="validation of an inner fold (--nested)")
     return tuple(inner)
