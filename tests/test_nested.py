@@ -10,6 +10,7 @@ import pytest
 
 from rows import QUICK, Listening, compare_opinions, findings, opinions, sentences, write_conll, write_jsonl
 from unfreeze import conducting, finishing
+from unfreeze.cli.main import main
 from unfreeze.compare.head_trials import HeadTrials
 from unfreeze.compare.material import Material, Sources, prepare
 from unfreeze.compare.options import Options
@@ -151,6 +152,25 @@ def test_trials_on_inner_folds_validate_on_their_rows_alone(tiny_encoder_dir: Pa
     assert [material.fold(k) for k in range(5)] == list(splits.folds)
     plain = prepare(Sources(pd.DataFrame(opinions(60))), material.encoder, columns=Columns())
     assert plain.digest != material.digest, "the rows that choose are part of what a comparison is"
+
+
+def test_a_dry_run_prices_a_search_for_each_fold(
+    tiny_encoder_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_jsonl(tmp_path / "opinions.jsonl", opinions(60))
+    command: list[Any] = ["compare", file, "--model", tiny_encoder_dir, "--strategies", "full,last-k", "--folds", "3"]
+    command += ["--seeds", "1", "--threads", "1", "--no-race", "--budget", "none", "--dry-run"]
+    plans = []
+    for more in ([], ["--nested"]):
+        assert main([str(word) for word in (*command, *more, "--json")]) == 0
+        plans.append(json.loads(capsys.readouterr().out))
+    assert [plan["nested"] for plan in plans] == [False, True]
+    for plan, searches in zip(plans, (1, 3), strict=True):
+        for arm in plan["arms"]:
+            trials = searches * arm["tuning_trials"] + 3 - (searches == 1)
+            assert arm["price_seconds"] == pytest.approx(trials * arm["trial_seconds"])
+    assert main([str(word) for word in (*command, "--nested")]) == 0
+    assert "each fold on training rows of its own" in " ".join(capsys.readouterr().out.split())
 
 
 def test_without_nesting_the_report_says_that_the_rows_that_chose_also_report(finished_report: str) -> None:

@@ -111,7 +111,7 @@ def plan_table(plan: Mapping[str, Any]) -> str:
         table.add_row(name, *[""] * 6, _brief(plan[key]))
     dropped = [f"{arm['name']}: {arm['reason']}" for arm in plan["arms"] if not arm["kept"]]
     lines = [
-        f"{_sentence(told_in_short(plan))}; searched{_SEARCHED[plan.get('search', 'grid')]}.",
+        f"{_sentence(told_in_short(plan))}; searched{_searched(plan)}.",
         "Price: of a way's whole search and all its runs. Shared: frozen layers are computed once. At the end: the way "
         "handed over is trained once more on all rows; the price is that of the dearest.",
         "All prices are upper bounds, for training stops early where it no longer helps.",
@@ -123,6 +123,11 @@ def plan_table(plan: Mapping[str, Any]) -> str:
 
 
 _SEARCHED = {"grid": " on a grid", "random": " at random in its own ranges", "tpe": " by TPE in its own ranges"}
+
+
+def _searched(plan: Mapping[str, Any]) -> str:
+    nested = ", each fold on training rows of its own" if plan.get("nested") else ""
+    return _SEARCHED[plan.get("search", "grid")] + nested
 
 
 def _rates(stage: Mapping[str, Any], *, drawn: bool) -> str:
