@@ -75,7 +75,7 @@ class Conductor:
         self._watcher.said(f"encoder: {encoder.name}")
         folder, said = options.cache_dir or default_folder(), self._watcher.said
         cache = PrefixStore(folder, limit_bytes=options.cache_bytes, said=said)
-        chosen: dict[str, Any] = {"task": options.task, "max_dropped": options.max_dropped}
+        chosen: dict[str, Any] = {"task": options.task, "max_dropped": options.max_dropped, "nested": options.nested}
         self.material = prepare(sources, encoder, columns=columns, cache=cache, **chosen)
         for sentence in (*self.material.says, *(f"{count}" for count in self.material.counts)):
             self._watcher.said(sentence)

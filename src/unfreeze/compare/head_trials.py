@@ -12,7 +12,7 @@ from torch import nn
 
 from unfreeze.compare.material import Material
 from unfreeze.compare.recording import prediction_seconds, publish_trial, scored
-from unfreeze.compare.trials import Trained, Trial, planned, record_of, tensor_digest
+from unfreeze.compare.trials import Trained, Trial, learned_from, planned, record_of, tensor_digest
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.outline import Outline
 from unfreeze.engine.gradients import is_out_of_memory
@@ -211,7 +211,7 @@ class HeadTrials:
         """Train trials of one kind."""
         runs = []
         for trial, beginning in group:
-            fold = self._material.fold(trial.fold)
+            fold = learned_from(self._material, trial)
             train, validation = (self._material.places(rows) for rows in (fold.train, fold.validation))
             score = self._scoring(fold.validation)
             runs.append(HeadRun(trial.settings, beginning.weight, beginning.bias, train, validation, score))

@@ -14,6 +14,7 @@ from torch import nn
 
 from unfreeze.compare.material import Material
 from unfreeze.compare.recording import prediction_seconds, publish_trial, scored
+from unfreeze.data.splitting import Fold
 from unfreeze.encoders.building import build_model
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.outline import Outline
@@ -38,7 +39,8 @@ class Trial:
         strategy: as a user spells it.
         head: what the head reads.
         settings: how it is trained, the seed among them.
-        fold: number of the fold; None for all rows that are not test, as for the model handed over.
+        fold: number of the fold, inner folds after all others; None for all rows that are not test, as for the model
+            handed over.
     """
 
     strategy: str
@@ -87,7 +89,7 @@ def train(material: Material, trial: Trial, *, runtime: Runtime, folder: Path | 
         Interrupted: ``watch`` said so.
     """
     model, outline, plan = planned(material, trial, runtime=runtime)
-    fold = material.fold(trial.fold)
+    fold = learned_from(material, trial)
     started = time.perf_counter()
     if plan.head_fit == "class-means":
         places = material.places(fold.train)
@@ -111,6 +113,12 @@ def train(material: Material, trial: Trial, *, runtime: Runtime, folder: Path | 
         checkpoints=Checkpoints(folder, _fingerprint(material, trial, runtime)) if folder else None,
     )
     return Trained(model, outline, plan, run.run(watch))
+
+
+def learned_from(material: Material, trial: Trial) -> Fold:
+    """The rows that a trial learns from, and those it finds its best epoch on: none where its last epoch is given."""
+    fold = material.fold(trial.fold)
+    return fold if trial.settings.stop_after is None else Fold(fold.train, ())
 
 
 def planned(material: Material, trial: Trial, *, runtime: Runtime) -> tuple[nn.Module, Outline, Plan]:
@@ -189,7 +197,7 @@ def record_of(
         "state": "diverged" if state.diverged else "done",
         "diverged": state.diverged,
         "scores": scores,
-        "best_epoch": state.best_epoch,
+        "best_epoch": state.best_epoch or state.epoch,  # without validation rows, the last
         "epochs": state.epoch,
         "steps": state.curve[-1]["step"] if state.curve else 0,
         "curve": state.curve,
