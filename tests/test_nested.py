@@ -170,7 +170,7 @@ def test_a_dry_run_prices_a_search_for_each_fold(
             trials = searches * arm["tuning_trials"] + 3 - (searches == 1)
             assert arm["price_seconds"] == pytest.approx(trials * arm["trial_seconds"])
     assert main([str(word) for word in (*command, "--nested")]) == 0
-    assert "each fold on training rows of its own" in " ".join(capsys.readouterr().out.split())
+    assert "Each fold's settings are searched on training rows of its own." in " ".join(capsys.readouterr().out.split())
 
 
 def test_without_nesting_the_report_says_that_the_rows_that_chose_also_report(finished_report: str) -> None:
