@@ -17,7 +17,7 @@ from unfreeze.compare.comparing import Comparing
 from unfreeze.compare.floors import Floor, floors_of
 from unfreeze.compare.jobs import Executor, InProcess, watch_for
 from unfreeze.compare.ledger import Ledger, opened, stored_identity
-from unfreeze.compare.material import Sources, prepare
+from unfreeze.compare.material import LIMIT_BYTES, Sources, limit_within, prepare
 from unfreeze.compare.options import Options
 from unfreeze.compare.outcomes import ArmOutcome
 from unfreeze.compare.planning import Planner
@@ -76,6 +76,7 @@ class Conductor:
         folder, said = options.cache_dir or default_folder(), self._watcher.said
         cache = PrefixStore(folder, limit_bytes=options.cache_bytes, said=said)
         chosen: dict[str, Any] = {"task": options.task, "max_dropped": options.max_dropped, "nested": options.nested}
+        chosen["limit_bytes"] = LIMIT_BYTES if options.memory_bytes is None else limit_within(options.memory_bytes)
         self.material = prepare(sources, encoder, columns=columns, cache=cache, **chosen)
         for sentence in (*self.material.says, *(f"{count}" for count in self.material.counts)):
             self._watcher.said(sentence)

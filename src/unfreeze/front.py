@@ -101,6 +101,7 @@ def compare(
     max_dropped: float = 0.1,
     threads: int | None = None,
     workers: int | None = None,
+    memory: str | int | None = None,
     precision: str = "auto",
     output_dir: str | Path | None = None,
     cache_size: str | int = "2GB",
@@ -143,6 +144,8 @@ def compare(
         threads: threads of one operation; None for the cores this process may use.
         workers: processes that train side by side, each on one thread; 1 for this process alone, None for what a short
             calibration finds faster.
+        memory: what all processes together may take, such as "8GB", or bytes; None for what is free. A way that does
+            not fit is left out.
         precision: "auto", "fp32" or "bf16".
         output_dir: where everything goes; a comparison under way there is gone on with.
         cache_size: what hidden states of frozen layers may take on disk, such as "500MB", or bytes; 0 to keep none.
@@ -185,6 +188,7 @@ def compare(
         max_dropped=max_dropped,
         threads=threads,
         workers=workers,
+        memory_bytes=None if memory is None else bytes_of(memory),
         precision=precision,
         output_dir=None if output_dir is None else Path(output_dir),
         cache_bytes=bytes_of(cache_size),
@@ -218,6 +222,7 @@ def fit(
     max_dropped: float = 0.1,
     threads: int | None = None,
     workers: int | None = None,
+    memory: str | int | None = None,
     precision: str = "auto",
     output_dir: str | Path | None = None,
     cache_size: str | int = "2GB",
@@ -247,6 +252,8 @@ def fit(
         threads: threads of one operation; None for the cores this process may use.
         workers: processes that train side by side, each on one thread; 1 for this process alone, None for what a short
             calibration finds faster.
+        memory: what all processes together may take, such as "8GB", or bytes; None for what is free. A way that does
+            not fit is left out.
         precision: "auto", "fp32" or "bf16".
         output_dir: where everything goes; a run under way there is gone on with.
         cache_size: what hidden states of frozen layers may take on disk, such as "500MB", or bytes; 0 to keep none.
@@ -283,6 +290,7 @@ def fit(
         max_dropped=max_dropped,
         threads=threads,
         workers=workers,
+        memory=memory,
         precision=precision,
         output_dir=output_dir,
         cache_size=cache_size,

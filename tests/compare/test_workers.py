@@ -16,6 +16,7 @@ from unfreeze.compare import side_by_side, worker, workers
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.jobs import InProcess, Job
 from unfreeze.compare.material import Sources, prepare
+from unfreeze.compare.memory import Peaks, Room
 from unfreeze.compare.pricing import Speed
 from unfreeze.compare.side_by_side import combined, most_workers
 from unfreeze.compare.trials import Trial
@@ -153,14 +154,21 @@ def test_an_error_that_cannot_be_built_again_arrives_in_words() -> None:
     assert (type(told), "two words" in str(told)) == (RuntimeError, True)
 
 
+def room(processes: int, *, given: bool) -> Room:
+    return Room(1000 + 100 * processes, given, 1000, {"full": 100})
+
+
 def test_more_processes_than_the_memory_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(side_by_side, "free_memory", lambda: 3 * side_by_side.PROCESS_BYTES)
     monkeypatch.setattr(side_by_side, "usable_cores", lambda: 2)
-    side_by_side.check_workers(3, weights=0)
-    with pytest.raises(SettingsError, match="--workers 4: the free memory holds 3 processes"):
-        side_by_side.check_workers(4, weights=0)
-    monkeypatch.setattr(side_by_side, "free_memory", lambda: 1)
-    side_by_side.check_workers(2, weights=0)  # as many as there are cores may always be tried
+    for given, word in ((True, "given"), (False, "free")):
+        side_by_side.check_workers(3, room(3, given=given))
+        with pytest.raises(SettingsError, match=f"--workers 4: the {word} memory holds 3 processes"):
+            side_by_side.check_workers(4, room(3, given=given))
+    with pytest.raises(SettingsError, match="holds 1 process that train"):
+        side_by_side.check_workers(2, room(1, given=True))
+    side_by_side.check_workers(2, room(1, given=False))  # as many as there are cores may always be tried
+    side_by_side.check_workers(1, room(1, given=True))
+    side_by_side.check_workers(99, Room(None, False, 0, {}))
 
 
 class Stopping(Listening):
@@ -211,8 +219,13 @@ def test_processes_are_as_fast_together_as_their_sum() -> None:
     assert together.forward == pytest.approx(side_by_side.UNEVEN / 4)
 
 
+def test_processes_take_as_much_memory_as_the_largest_of_them() -> None:
+    some = [replace(speed(2.0), peaks=peaks) for peaks in (Peaks(1, 5, 3, 9), None, Peaks(2, 4, 6, 8))]
+    assert combined(some).peaks == Peaks(2, 5, 6, 9)
+    assert combined([speed(2.0)]).peaks is None
+
+
 def test_no_more_processes_are_started_than_memory_and_cores_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(side_by_side, "usable_cores", lambda: 8)
-    for free, expected in ((None, 8), (10**11, 8), (5 * 10**9, 4), (10**6, 1)):
-        monkeypatch.setattr(side_by_side, "free_memory", lambda free=free: free)
-        assert most_workers(22_000_000) == expected
+    assert most_workers(Room(None, False, 0, {})) == 8
+    assert [most_workers(room(number, given=True)) for number in (0, 4, 50)] == [1, 4, 8]

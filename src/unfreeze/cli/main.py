@@ -157,8 +157,9 @@ def _fit(options: argparse.Namespace, command: str) -> None:
 def _common(options: argparse.Namespace) -> dict[str, Any]:
     """Options that ``compare`` and ``fit`` share, under the names of the functions' arguments."""
     names = ("file", "train", "validation", "test", "text_column", "label_column", "group_column", "task")
-    more = ("model", "seed", "max_dropped", "threads", "workers", "precision", "output_dir", "cache_size", "cache_dir")
-    return {name: getattr(options, name) for name in (*names, *more)} | {"settings": settings_of(options.set)}
+    more = ("model", "seed", "max_dropped", "threads", "workers", "memory", "precision", "output_dir")
+    cached = ("cache_size", "cache_dir")
+    return {name: getattr(options, name) for name in (*names, *more, *cached)} | {"settings": settings_of(options.set)}
 
 
 def _show(comparison: Comparison, options: argparse.Namespace) -> None:
@@ -182,8 +183,10 @@ def _show_plan(options: argparse.Namespace, chosen: Mapping[str, Any]) -> None:
     common["output_dir"] = None  # a dry run reads no ledger and writes none
     bytes_of(common.pop("cache_size"))  # nor any hidden state, but what cannot be used is told here as well
     del common["cache_dir"]
-    strategies = None if names is None else tuple(names)
-    asked = Options(**common, **rest, strategies=strategies, budget_seconds=budget, cache_bytes=0)
+    memory = common.pop("memory")
+    rest |= {"strategies": None if names is None else tuple(names), "budget_seconds": budget}
+    rest |= {"memory_bytes": None if memory is None else bytes_of(memory), "cache_bytes": 0}
+    asked = Options(**common, **rest)
     # Ctrl-C ends it at once: there is nothing to keep.
     plan = plan_comparison(sources, asked, watcher=Live(quiet=options.quiet or options.json))
     sys.stdout.write(json.dumps(plan, indent=1) + "\n" if options.json else plan_table(plan))

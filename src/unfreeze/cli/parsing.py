@@ -166,6 +166,12 @@ def _training(parser: Parser) -> None:
         metavar="N",
         help="processes that train side by side, each on one thread (default: found by a short calibration)",
     )
+    group.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="what all processes together may take, such as 8GB; a way that does not fit is left out (default: what is "
+        "free)",
+    )
     group.add_argument("--precision", default="auto", metavar="auto|fp32|bf16", help=_AUTO)
     group.add_argument("--output-dir", metavar="DIR", help="where everything goes (default: unfreeze-FILE)")
     group.add_argument(

@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from unfreeze.compare.numerals import counted, percent, points, spelled
+from unfreeze.compare.numerals import counted, percent, points, sized, spelled
 from unfreeze.report.formats import setting, tidy
 
 _INTERVAL = f"{percent(0.95)}\ninterval"
@@ -91,6 +91,7 @@ def plan_table(plan: Mapping[str, Any]) -> str:
         ("share", "right"),
         ("learning rates", "left"),
         ("search", "right"),
+        ("memory", "right"),
         ("price", "right"),
     )
     for arm in plan["arms"]:
@@ -106,12 +107,13 @@ def plan_table(plan: Mapping[str, Any]) -> str:
                 percent(stage["share"]),
                 rates,
                 counted(arm["tuning_trials"], "trial") if first else "",
+                sized(arm["peak_bytes"]) if first and arm.get("peak_bytes") else "",
                 price if first else "",
                 style="" if arm["kept"] else "dim",
             )
     table.add_section()
     for name, key in (("shared", "prefix_seconds"), ("at the end", "refit_seconds"), ("all of it", "whole_seconds")):
-        table.add_row(name, *[""] * 6, _brief(plan[key]))
+        table.add_row(name, *[""] * 7, _brief(plan[key]))
     return rendered(table) + "\n".join(_about(plan)) + "\n"
 
 

@@ -74,10 +74,11 @@ class HeadTrials:
         material: what all trials share.
         runtime: how to compute.
         limit_bytes: what one table may take; trials that would need a larger one are left to the loop.
+            None for the material's.
     """
 
-    def __init__(self, material: Material, *, runtime: Runtime, limit_bytes: int = 2 * 1024**3) -> None:
-        self._material, self._runtime, self._limit = material, runtime, limit_bytes
+    def __init__(self, material: Material, *, runtime: Runtime, limit_bytes: int | None = None) -> None:
+        self._material, self._runtime, self._limit = material, runtime, limit_bytes or material.limit_bytes
         self._kinds: dict[tuple[str, HeadSettings, Hashable], _Kind] = {}
         self._beginnings: dict[tuple[str, HeadSettings, int], _Beginning] = {}
         self._refused: set[tuple[str, HeadSettings]] = set()

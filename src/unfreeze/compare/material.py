@@ -24,6 +24,9 @@ from unfreeze.errors import DataError, Problem, SettingsError
 from unfreeze.plan import Plan
 from unfreeze.tasks import Columns, Feature, Reading, Task, recognise_task
 
+LIMIT_BYTES = 2 * 1024**3
+"""What hidden states may take in memory, and each table of what heads read, unless the user wants less."""
+
 FEWEST_ALIKE = 5
 """Rows of a stratum that can be dealt to a test split and to folds evenly."""
 
@@ -82,6 +85,7 @@ class Material:
         says: sentences on what was recognised.
         sources: the files as the user wrote them.
         cache: where hidden states are kept for other trials, processes and commands; None for nowhere.
+        limit_bytes: what hidden states may take in memory, and each table of what heads read.
     """
 
     task: Task
@@ -93,11 +97,12 @@ class Material:
     says: tuple[str, ...]
     sources: dict[str, str]
     cache: PrefixStore | None = None
+    limit_bytes: int = LIMIT_BYTES
 
     @cached_property
     def memory(self) -> PrefixMemory:
         """Hidden states of frozen prefixes, shared by all trials of this process."""
-        return PrefixMemory(self.features, store=self.cache)
+        return PrefixMemory(self.features, limit_bytes=self.limit_bytes, store=self.cache)
 
     def expect(self, plans: Iterable[Plan], outline: Outline, *, layers: int) -> None:
         """Say what will be trained, so that one pass computes the hidden states that it all starts from, and no others.
@@ -173,6 +178,15 @@ class Material:
         }
 
 
+def limit_within(memory: int) -> int:
+    """What hidden states may take in memory, and each table of what heads read, where the user limits the whole.
+
+    Args:
+        memory: bytes of the whole.
+    """
+    return min(LIMIT_BYTES, memory // 8)
+
+
 def prepare(
     sources: Sources,
     encoder: Encoder,
@@ -182,6 +196,7 @@ def prepare(
     max_dropped: float = 0.1,
     cache: PrefixStore | None = None,
     nested: bool = False,
+    limit_bytes: int = LIMIT_BYTES,
 ) -> Material:
     """Read, recognise, split and encode the user's rows.
 
@@ -193,6 +208,7 @@ def prepare(
         max_dropped: largest share of a file's rows that may be dropped.
         cache: where hidden states are kept for other trials, processes and commands; None for nowhere.
         nested: whether settings are chosen on inner folds.
+        limit_bytes: what hidden states may take in memory, and each table of what heads read.
 
     Raises:
         DataError: a file is not what it should be; all problems of a file at once.
@@ -217,7 +233,7 @@ def prepare(
     counts = (*reading.counts, *([left] if splits.left_out else []), *encoded.counts)
     files = {split or "file": table.name for (split, _), table in zip(named, tables, strict=True)}
     says = (reading.says, splits.origin)
-    return Material(learned, encoder, examples, splits, encoded.features, counts, says, files, cache)
+    return Material(learned, encoder, examples, splits, encoded.features, counts, says, files, cache, limit_bytes)
 
 
 def _splits(

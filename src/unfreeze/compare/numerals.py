@@ -31,6 +31,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def sized(number: int) -> str:
+    """A number of bytes as people say it: "3.1 GB", "850 MB", "2 GB"."""
+    unit, name = (1e9, "GB") if number >= 1e9 else (1e6, "MB")
+    return f"{number / unit:.{1 if number >= 1e9 else 0}f}".removesuffix(".0") + f" {name}"
+
+
 def spelled(seconds: float | None) -> str:
     """A time as people say it: "under 1 s", "90 s", "12 min", "1 h 5 min"."""
     if seconds is None:

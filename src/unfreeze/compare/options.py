@@ -24,6 +24,7 @@ class Options:
     """What a user may choose about a comparison; ``unfreeze.compare`` says what each means.
 
     Attributes:
+        memory_bytes: what all processes of the comparison may take together; None for what is free.
         numbers: the number that the report shows beside an arm, by the arm's name.
         cache_bytes: what hidden states may take on disk; 0 to keep none there.
 
@@ -53,6 +54,7 @@ class Options:
     max_dropped: float = 0.1
     threads: int | None = None
     workers: int | None = None
+    memory_bytes: int | None = None
     precision: str = "auto"
     output_dir: Path | None = None
     command: str | None = None
@@ -69,6 +71,7 @@ class Options:
             ("search", "'grid', 'random' or 'tpe'", self.search in ("grid", "random", "tpe")),
             ("trials", "at least 1", self.trials is None or self.trials >= 1),
             ("workers", "at least 1", self.workers is None or self.workers >= 1),
+            ("memory_bytes", "above 0", self.memory_bytes is None or self.memory_bytes > 0),
             ("seed", f"between 0 and {LAST_SEED:,}, and so all that follow it", 0 <= self.seed <= LAST_SEED - more),
             ("margin", "a fraction between 0 and 1, such as 0.01 for one point", 0 < self.margin < 1),
             ("prefer", "'score' or 'cheap'", self.prefer in ("score", "cheap")),

@@ -12,6 +12,7 @@ from typing import Any
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.ledger import Ledger
 from unfreeze.compare.material import Material
+from unfreeze.compare.memory import Peaks, Room, needs
 from unfreeze.compare.options import Options
 from unfreeze.compare.pricing import (
     Shape,
@@ -29,6 +30,7 @@ from unfreeze.compare.steward import Terms
 from unfreeze.compare.watching import Watcher
 from unfreeze.compare.worker import Payload
 from unfreeze.encoders.outline import Outline
+from unfreeze.engine.machine import free_memory
 from unfreeze.engine.runtime import Runtime
 
 CLOSE_SEEDS = {True: 2, False: 5}
@@ -49,9 +51,6 @@ class Planner:
         options: what the user chose.
         runtime: of this process.
         watcher: told what is timed.
-
-    Raises:
-        SettingsError: more processes are asked for than the memory holds.
     """
 
     def __init__(
@@ -67,14 +66,17 @@ class Planner:
         self._material, self._arms, self._outline = material, arms, outline
         self._options, self._runtime, self._watcher = options, runtime, watcher
         self.workers, self.name = 1, ""
-        if options.workers is not None:
-            check_workers(options.workers, outline.size(outline.names))
 
     def plan(self, ledger: Ledger | None = None) -> dict[str, Any]:
-        """What would be run, at what price, and what the budget leaves out."""
+        """What would be run, at what price, and what the memory and the budget leave out.
+
+        Raises:
+            SettingsError: not even two ways fit, or more processes are asked for than the memory holds.
+        """
         asked = self._asked()
         searched = [[arm.name, arm.tuning_trials, arm.longest, arm.rates, asdict(arm.base)] for arm in self._arms]
         content = json.dumps([asdict(asked), searched, self._options.budget_seconds, self._options.race])
+        content += f" {self._options.memory_bytes}" if self._options.memory_bytes is not None else ""
         self.name = hashlib.sha256(content.encode()).hexdigest()[:16]
         name = f"plan {self.name}"
         stored = ledger.decision(name) if ledger else None
@@ -104,8 +106,10 @@ class Planner:
         """How fast this machine is, measured once a comparison, so that a budget that would do does do."""
         stored = ledger.decision("speed") if ledger else None
         if stored is not None:
-            self.workers = self._options.workers or stored["workers"]
-            return Speed(stored["forward"], stored["step"], self._outline)
+            peaks = Peaks(**stored["peaks"]) if stored.get("peaks") else None
+            speed = Speed(stored["forward"], stored["step"], self._outline, peaks)
+            self.workers = self._allowed(self._options.workers or stored["workers"], speed)
+            return speed
         self._watcher.said("timing a few steps …")
         learning = next((arm for arm in self._arms if arm.learns), self._arms[0])
         speed = measure_speed(self._material, learning, runtime=self._runtime)
@@ -113,14 +117,16 @@ class Planner:
             chosen = self._side_by_side(learning, speed, Path(folder))
         self.workers = chosen.workers
         if ledger:
-            decided = {"forward": chosen.speed.forward, "step": chosen.speed.step, "workers": chosen.workers}
+            speed = chosen.speed
+            took = None if speed.peaks is None else asdict(speed.peaks)
+            decided = {"forward": speed.forward, "step": speed.step, "workers": chosen.workers, "peaks": took}
             ledger.decide("speed", decided)
         return chosen.speed
 
     def _side_by_side(self, learning: Arm, alone: Speed, folder: Path) -> Choice:
         """How many processes run trials, and how fast they are together."""
-        asked, runtime = self._options.workers, self._runtime
-        number = asked or most_workers(self._outline.size(self._outline.names))
+        asked, runtime, room = self._options.workers, self._runtime, self._room(alone)
+        number = self._allowed(asked, alone) if asked else most_workers(room)
         price = price_of(self._asked(), self._arms, **self._prices(alone))  # whatever the budget
         on_its_own = runtime.device != "cpu" or self._options.threads is not None or price < WORTHWHILE_SECONDS
         if asked is None and on_its_own:
@@ -130,7 +136,26 @@ class Planner:
         self._watcher.said(f"timing the same in {number} processes side by side …")
         payload = Payload(self._material, folder, replace(runtime, threads=1), 60.0)
         found = calibrated(payload, learning, alone=alone, number=number, watcher=self._watcher)
-        return found if asked is None else replace(found, workers=asked)
+        return replace(found, workers=self._allowed(asked or found.workers, found.speed))
+
+    def _allowed(self, number: int, speed: Speed) -> int:
+        """So many processes, or as many of them as the memory holds that the user has given."""
+        room = self._room(speed)
+        if self._options.workers is not None:
+            check_workers(number, room)
+        elif room.given:
+            number = min(number, room.processes or number)
+        return number
+
+    def _room(self, speed: Speed) -> Room:
+        """The memory that there is, and what the arms need of it."""
+        given, peaks = self._options.memory_bytes, speed.peaks
+        if peaks is None:  # on a GPU, or where the system does not say
+            return Room(given, given is not None, 0, {})
+        free = free_memory()
+        limit = given if given is not None or free is None else free + peaks.before
+        found = needs(self._arms, self._material, outline=self._outline, peaks=peaks)
+        return Room(limit, given is not None, peaks.before, found)
 
     def _prices(self, speed: Speed) -> dict[str, Any]:
         """What one trial of each arm costs, and what they share."""
@@ -139,15 +164,20 @@ class Planner:
 
     def _priced(self, asked: Shape, speed: Speed) -> dict[str, Any]:
         prices, budget, race = self._prices(speed), self._options.budget_seconds, self._options.race
-        shape, why = asked, ""
+        room = self._room(speed)
+        arms = room.fitting(self._arms)
+        shape, why = replace(asked, arms=tuple(arm.name for arm in arms)), ""
         if budget is not None and not race:
-            shape = fit_into(budget, self._arms, most=asked, **prices)
+            shape = fit_into(budget, arms, most=shape, **prices)
         elif budget is not None:
-            shape = replace(asked, arms=entrants(budget, self._arms, **prices, nested=asked.nested))
+            shape = replace(shape, arms=entrants(budget, arms, **prices, nested=asked.nested))
             why = "its first setting does not fit the budget"
         plan = plan_as_dict(shape, self._arms, **prices, why=why)
+        for row in plan["arms"]:
+            row |= {"peak_bytes": room.needs.get(row["name"])}
+            row |= {"reason": room.too_large.get(row["name"], row["reason"])}
         seeds = shape.seeds if self._options.seeds or not race else min(shape.seeds, 1 if shape.folds > 1 else 2)
-        told = {"seeds": seeds, "race": race, "budget_seconds": budget}
+        told = {"seeds": seeds, "race": race, "budget_seconds": budget, "memory_bytes": room.limit}
         if budget is not None:
             told["total_seconds"] = min(plan["whole_seconds"], budget)
         return plan | told | {"asked_seeds": asked.seeds, "asked_folds": asked.folds, "workers": self.workers}

@@ -14,6 +14,7 @@ from torch import nn
 
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.material import Material
+from unfreeze.compare.memory import Gauge, Peaks
 from unfreeze.compare.numerals import spelled
 from unfreeze.compare.trials import planned
 from unfreeze.encoders.outline import Outline
@@ -41,11 +42,13 @@ class Speed:
         forward: seconds a token to run the whole encoder.
         step: seconds a token of a training step in which everything learns.
         outline: the parts of the model measured.
+        peaks: the memory that this took; None where it is not known, as on a GPU.
     """
 
     forward: float
     step: float
     outline: Outline
+    peaks: Peaks | None = None
 
 
 def outline_of(material: Material, arm: Arm, *, runtime: Runtime) -> Outline:
@@ -66,19 +69,26 @@ def _model(material: Material, arm: Arm, runtime: Runtime) -> tuple[nn.Module, O
 def measure_speed(material: Material, arm: Arm, *, runtime: Runtime) -> Speed:
     """Time a few steps of training everything, and a few batches of prediction, on rows of the user's.
 
+    Also notes the memory that this takes, see ``Peaks``.
+
     Args:
         material: its training rows are used.
         arm: any; only its settings are read.
         runtime: how to compute.
     """
+    gauge = Gauge()
     model, outline = _model(material, arm, runtime)
     size = arm.base.per_device_train_batch_size
     places = material.places(material.splits.folds[0].train)[: 6 * size]
     data = TrainingData(material.features, places, (), lambda _: 0.0)
     settings = replace(arm.base, learning_rate=1e-6, num_train_epochs=1)
-    times = [time.perf_counter()]
+    logits_of(model, [material.features[place] for place in places[:size]], runtime=runtime)
+    still = gauge.part()
     run = Run(model, outline, plan=one_stage(outline.names), settings=settings, data=data, runtime=runtime)
+    tried = gauge.part()
+    times = [time.perf_counter()]
     run.run(Watch(progress=lambda _: times.append(time.perf_counter())))
+    stepping = gauge.part()
     # The first step also makes the optimizer's state; the median leaves it out, and what else the machine was doing.
     seconds = statistics.median(later - earlier for earlier, later in pairwise(times))
     tokens = sum(material.features[place].length for place in places)
@@ -86,7 +96,9 @@ def measure_speed(material: Material, arm: Arm, *, runtime: Runtime) -> Speed:
     logits_of(model, [material.features[place] for place in places[: 2 * size]], runtime=runtime)
     forward = time.perf_counter() - begun
     read = sum(material.features[place].length for place in places[: 2 * size])
-    return Speed(forward / read, seconds * len(times[1:]) / tokens, outline)
+    known = gauge.before is not None and runtime.device == "cpu"
+    peaks = Peaks(gauge.before or 0, still, tried, stepping) if known else None
+    return Speed(forward / read, seconds * len(times[1:]) / tokens, outline, peaks)
 
 
 def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:

@@ -1,23 +1,19 @@
 """Whether to run trials side by side, and in how many processes: found by a short calibration."""
 
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from unfreeze.compare.arms import Arm
+from unfreeze.compare.memory import Peaks, Room
 from unfreeze.compare.pricing import Speed
 from unfreeze.compare.watching import Watcher
 from unfreeze.compare.worker import Payload
 from unfreeze.compare.workers import Workers
-from unfreeze.engine.machine import free_memory, usable_cores
+from unfreeze.engine.machine import usable_cores
 from unfreeze.errors import SettingsError, StorageError
 
 WORTHWHILE_SECONDS = 60.0
 """A comparison shorter than this is over before processes that import torch have paid for themselves."""
-
-PROCESS_BYTES = 700_000_000
-"""What a process takes before it has a model: the libraries, the texts, the activations of a batch."""
-
-WEIGHT_BYTES = 24
-"""A weight with its gradient, two moments, the best value so far and one in bfloat16."""
 
 UNEVEN = 1.15
 """Some processes wait at the end of an arm's search, and for the last trial of all."""
@@ -36,35 +32,32 @@ class Choice:
     speed: Speed
 
 
-def most_workers(weights: int) -> int:
-    """How many processes the cores and the free memory allow.
+def most_workers(room: Room) -> int:
+    """How many processes the cores and the memory allow.
 
     Args:
-        weights: number of scalars of the model.
+        room: the memory, and what a process takes of it.
     """
-    return min(usable_cores(), _fitting(weights))
+    return min(usable_cores(), room.processes or usable_cores())
 
 
-def check_workers(number: int, weights: int) -> None:
-    """Refuse more processes than the free memory holds; more than there are cores are the user's own wish.
+def check_workers(number: int, room: Room) -> None:
+    """Refuse more processes than the memory holds; more than there are cores are the user's own wish.
 
     Args:
         number: of processes asked for.
-        weights: number of scalars of the model.
+        room: the memory, and what a process takes of it.
 
     Raises:
         SettingsError: they do not fit.
     """
-    if number > max(usable_cores(), _fitting(weights)):
+    fit = room.processes
+    allowed = fit if room.given else fit and max(usable_cores(), fit)  # what is free changes: the cores may be tried
+    if allowed is not None and number > max(1, allowed):
         raise SettingsError(
-            f"--workers {number}: the free memory holds {_fitting(weights)} processes that train this encoder; "
-            "choose no more, or leave the option out"
+            f"--workers {number}: the {'given' if room.given else 'free'} memory holds {fit} "
+            f"process{'' if fit == 1 else 'es'} that train this encoder; choose no more, or leave the option out"
         )
-
-
-def _fitting(weights: int) -> int:
-    memory = free_memory()
-    return usable_cores() if memory is None else max(1, memory // (PROCESS_BYTES + WEIGHT_BYTES * weights))
 
 
 def calibrated(payload: Payload, arm: Arm, *, alone: Speed, number: int, watcher: Watcher) -> Choice:
@@ -91,6 +84,8 @@ def calibrated(payload: Payload, arm: Arm, *, alone: Speed, number: int, watcher
 
 
 def combined(speeds: list[Speed]) -> Speed:
-    """Wall seconds a token of processes that run side by side."""
+    """Wall seconds a token of processes that run side by side, and the memory of the largest."""
     forward = UNEVEN / sum(1 / speed.forward for speed in speeds)
-    return replace(speeds[0], forward=forward, step=UNEVEN / sum(1 / speed.step for speed in speeds))
+    peaks = [speed.peaks for speed in speeds if speed.peaks is not None]
+    most = reduce(Peaks.larger, peaks) if peaks else None
+    return replace(speeds[0], forward=forward, step=UNEVEN / sum(1 / speed.step for speed in speeds), peaks=most)

@@ -9,6 +9,8 @@ from pathlib import Path
 CONTAINER = Path("/sys/fs/cgroup")
 """Where Linux tells a container its limits: in this folder (version 2), or in its folders (version 1)."""
 
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+"""Where Linux tells how large this process is, and is told to forget how large it was."""
 
 KEPT_BYTES = 2**31 - 1
 """Freed memory that glibc keeps for the next step, at the most."""
@@ -26,6 +28,37 @@ def reuse_freed_memory() -> None:
             libc = ctypes.CDLL(None)
             libc.mallopt(mmap_threshold, KEPT_BYTES // 2)
             libc.mallopt(trim_threshold, KEPT_BYTES)
+
+
+def give_freed_memory_back() -> None:
+    """Undo what was kept for a next step that does not come; only glibc keeps any."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def resident_memory() -> int | None:
+    """Bytes that this process takes now; None where the system does not say."""
+    kibibytes = _value(STATUS, "VmRSS:")
+    return None if kibibytes is None else 1024 * kibibytes
+
+
+def peak_memory() -> int | None:
+    """Bytes that this process took at its largest, since ``forget_peak`` where that works; None if nobody knows."""
+    kibibytes = _value(STATUS, "VmHWM:")
+    if kibibytes is not None:
+        return 1024 * kibibytes
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def forget_peak() -> None:
+    """Let ``peak_memory`` begin anew; where the system does not allow it, it goes on from the start of the process."""
+    with suppress(OSError):
+        CLEAR.write_text("5", encoding="ascii")
 
 
 def usable_cores() -> int:
