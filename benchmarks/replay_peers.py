@@ -24,7 +24,6 @@ from replay_cells import CELLS, Cell, make_cell
 from replay_collect import said
 from replay_kept import SPLITS, Kept, read_kept
 
-SEEDS = 3
 DEFAULT = ("default", 5e-5, 3)
 COMPETENT = tuple((f"competent, {epochs} epochs", rate, epochs) for epochs in (3, 8) for rate in (1e-4, 2e-4))
 TUNED = ("--bf16", "--group-by-length", "--warmup", "0.1")
@@ -32,22 +31,23 @@ METRICS = {"classification": "accuracy", "ner": "entity_f1"}
 IOB1 = ("ner_wikigold",)
 
 
-def collect(cell: Cell, *, script: Path, kept_in: Path) -> None:
+def collect(cell: Cell, *, seeds: int, script: Path, kept_in: Path) -> None:
     """Run the peers of a cell that are not kept yet."""
     name = f"{cell.name}-peers"
     about = {"data": cell.data, "task": cell.task, "metric": METRICS[cell.task], "machine": machine()}
     kept = read_kept(kept_in, name) or Kept(about)
-    for seed in range(SEEDS):
-        _run(cell, (*DEFAULT, seed), kept, script=script)
+
+    def run(setting: tuple[str, float, int], seed: int) -> None:
+        _run(cell, (*setting, seed), kept, script=script)
         kept.write(kept_in, name)
-    for setting in COMPETENT:
-        _run(cell, (*setting, 0), kept, script=script)
-        kept.write(kept_in, name)
+
+    for setting in (DEFAULT, *COMPETENT):
+        run(setting, 0)
     tried = [row for row in kept.trials if row["strategy"] != "default" and row["seed"] == 0]
     best = max(tried, key=lambda row: row["scores"]["validation"][about["metric"]])
-    for seed in range(1, SEEDS):
-        _run(cell, (best["strategy"], best["rate"], best["epochs"], seed), kept, script=script)
-        kept.write(kept_in, name)
+    for seed in range(1, seeds):
+        for setting in (DEFAULT, (best["strategy"], best["rate"], best["epochs"])):
+            run(setting, seed)
 
 
 def _run(cell: Cell, setting: tuple[str, float, int, int], kept: Kept, *, script: Path) -> None:
@@ -124,6 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS)
     parser.add_argument("--rows", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--kept", type=Path, default=HERE / "replay")
     a = parser.parse_args()
     data, peers = shared("UNFREEZE_SHARED_DATA", "data"), shared("UNFREEZE_PEERS", "peers")
@@ -132,7 +133,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="unfreeze-rows-") as folder:
         for name in a.cells:
             cell = make_cell(name, a.rows, shared=data, into=Path(folder))
-            collect(cell, script=peers / "peer_trainer.py", kept_in=a.kept)
+            collect(cell, seeds=a.seeds, script=peers / "peer_trainer.py", kept_in=a.kept)
 
 
 if __name__ == "__main__":
