@@ -59,7 +59,7 @@ def lines_of(world: World, *, orders: Sequence[Order], budgets: Sequence[float])
     made.append(_line(world, "exhaustive, best on validation", exhaustive, whole, peers))
     for budget in budgets:
         choices = [race(world, order, budget=budget * whole) for order in orders]
-        made.append(_raced(world, f"race at {budget:.0%}", choices, peers))
+        made.append(_raced(world, _raced_at(budget), choices, peers))
     return made
 
 
@@ -166,6 +166,35 @@ def mean_table(worlds: Sequence[World], lines: Sequence[Sequence[Line]]) -> str:
     return "\n".join([f"### Mean over {len(worlds)} cells", "", *_HEAD, *body, ""])
 
 
+def wanted(lines: Sequence[Sequence[Line]], budgets: Sequence[float] = tuple(WANTED)) -> str:
+    """What the race is wanted to reach, and whether it does."""
+    body = ["| wanted | at | found | reached |", "|---|---|---|---|"]
+    for budget in budgets:
+        some = [line for cell in lines for line in cell if line.name == _raced_at(budget)]
+        regret = 100 * float(np.mean([line.regret for line in some]))
+        least = 100 * WANTED[budget]
+        body.append(_wish(budget, "mean regret", f"≤ {least:.2f}", f"{regret:.2f}", regret <= least))
+        ahead = [100 * line.ahead for line in some if line.ahead is not None]
+        over = [100 * line.ahead_of_default for line in some if line.ahead_of_default is not None]
+        if ahead:
+            mean, low = float(np.mean(ahead)), sum(interval(draws)[1] < -1 for draws in ahead)
+            body.append(_wish(budget, "ahead of the competent script", "≥ -0.5", f"{mean:+.1f}", mean >= -0.5))
+            name = "cells surely more than 1 point below the competent script"
+            body.append(_wish(budget, name, "0", str(low), low == 0))
+        if over:
+            mean = float(np.mean(over))
+            body.append(_wish(budget, "ahead of the default Trainer", "≥ +2", f"{mean:+.1f}", mean >= 2))
+    return "\n".join([*body, ""])
+
+
+def _raced_at(budget: float) -> str:
+    return f"race at {budget:.0%}"
+
+
+def _wish(budget: float, what: str, least: str, found: str, reached: bool) -> str:
+    return f"| {_raced_at(budget)}: {what} | {least} | {found} | {'yes' if reached else 'no'} |"
+
+
 def _mean_default(worlds: Sequence[World]) -> Peer | None:
     found = [peers["default"] for world in worlds if "default" in (peers := peers_of(world))]
     if not found:
@@ -190,6 +219,7 @@ def main() -> None:
         print(table(world, some))
     if all(len(some) == len(lines[0]) for some in lines):
         print(mean_table(worlds, lines))
+    print(wanted(lines))
 
 
 if __name__ == "__main__":
