@@ -69,6 +69,14 @@ def make_data(features: list[Feature], memory: PrefixMemory | None = None) -> Tr
     return TrainingData(features, range(cut), range(cut, len(features)), right(features[cut:]), memory)
 
 
+def torch_optimizer(groups: list[dict[str, Any]], settings: TrainingSettings) -> torch.optim.Optimizer:
+    """The optimizer that settings name, as anyone would make it by hand, neither fused nor stacked."""
+    if settings.optim == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=0.9, foreach=False)
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.optim]
+    return kind(groups, lr=0.0, eps=settings.adam_epsilon, foreach=False)
+
+
 def batch_gradients(model: nn.Module, outline: Outline, *, dropout: Dropout | None = None) -> BatchGradients:
     """What computes the gradients of a model all of whose parameters learn."""
     enter_stage(model, outline, stage=one_stage(outline.names).stages[0])

@@ -26,7 +26,7 @@ from rows import (
     opinions,
     write_jsonl,
 )
-from unfreeze import conducting
+from unfreeze import conducting, finishing
 from unfreeze.compare import head_trials, planning, trials
 from unfreeze.compare.lock import held
 from unfreeze.compare.material import Sources
@@ -63,7 +63,7 @@ def entities(tiny_encoder_dir: Path, base: Path) -> Comparison:
 def reloading_is_checked_elsewhere(finished: Comparison, entities: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fresh process takes seconds: the two finished comparisons had theirs, and tests/export has more."""
     assert finished.record["handed_over"]["reload_check"] == entities.record["handed_over"]["reload_check"]
-    monkeypatch.setattr(conducting, "check_reload", lambda *_, **__: {"equal": True, "largest_difference": 0.0})
+    monkeypatch.setattr(finishing, "check_reload", lambda *_, **__: {"equal": True, "largest_difference": 0.0})
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_a_crash_after_the_model_was_saved_ends_with_the_same_model(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(conducting, "_files_of", crash)
+        patch.setattr(finishing, "_files_of", crash)
         with pytest.raises(KeyboardInterrupt):
             compare_opinions(file, tiny_encoder_dir, copied)
     watcher = Listening()
@@ -270,7 +270,7 @@ def test_short_memory_fails_one_way_and_a_bug_of_ours_is_not_hidden(
     watcher = Listening()
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         compare_opinions(file, tiny_encoder_dir, tmp_path / "out", watcher=watcher, strategies=("untouched",))
-    assert watcher.begun == ["untouched: settings 1 of 3", "untouched: settings 2 of 3"]
+    assert watcher.begun == ["untouched: setting 1 of 3", "untouched: setting 2 of 3"]
 
 
 def test_a_strategy_that_does_not_fit_the_encoder_is_refused_before_anything_is_written(
@@ -284,14 +284,14 @@ def test_a_strategy_that_does_not_fit_the_encoder_is_refused_before_anything_is_
 def test_a_model_that_diverges_on_all_rows_is_not_handed_over(
     file: Path, copied: Path, tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = conducting.HeadTrials.train
+    real = finishing.HeadTrials.train
 
     def diverging(*args: Any, **kwargs: Any) -> Trained | None:
         trained = real(*args, **kwargs)
         return trained and replace(trained, state=State(diverged="the loss became nan at step 3 of 9"))
 
     shutil.rmtree(copied / "model")
-    monkeypatch.setattr(conducting.HeadTrials, "train", diverging)
+    monkeypatch.setattr(finishing.HeadTrials, "train", diverging)
     made = compare_opinions(file, tiny_encoder_dir, copied)
     assert made.record["handed_over"] is None
     assert "the loss became nan" in made.record["not_handed_over"]
@@ -388,7 +388,7 @@ def test_a_reload_check_that_fails_leaves_no_model_behind(
             watcher.most = 0 if stopped else None
             raise StorageError("the saved model gives other logits after loading")
 
-        monkeypatch.setattr(conducting, "check_reload", fail)
+        monkeypatch.setattr(finishing, "check_reload", fail)
         shutil.rmtree(copied / "model", ignore_errors=True)
         with pytest.raises(error):
             compare_opinions(file, tiny_encoder_dir, copied, watcher=watcher)

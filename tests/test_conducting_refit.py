@@ -6,20 +6,20 @@ from typing import Any
 import pytest
 
 from rows import compare_opinions, opinions, write_jsonl
-from unfreeze import conducting
+from unfreeze import finishing
 
 
 def test_the_model_handed_over_stops_at_the_epoch_that_was_best_and_keeps_the_schedule(
     tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, trained = conducting.train, []
+    real, trained = finishing.train, []
 
     def spied(material: Any, trial: Any, **more: Any) -> Any:
         trained.append((trial, real(material, trial, **more)))
         return trained[-1][1]
 
-    monkeypatch.setattr(conducting, "train", spied)
-    monkeypatch.setattr(conducting, "epochs_for_all_rows", lambda records: 2)
+    monkeypatch.setattr(finishing, "train", spied)
+    monkeypatch.setattr(finishing, "epochs_for_all_rows", lambda records: 2)
     settings = {"num_train_epochs": 5, "patience": 5, "per_device_train_batch_size": 16, "learning_rate": 3e-3}
     file = write_jsonl(tmp_path / "opinions.jsonl", opinions(60))
     made = compare_opinions(file, tiny_encoder_dir, tmp_path / "out", strategies=("full",), folds=1, settings=settings)

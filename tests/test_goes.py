@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rows import Listening, compare_opinions, opinions, write_jsonl
-from unfreeze import conducting
+from unfreeze import conducting, finishing
+from unfreeze.compare import budget
 from unfreeze.encoders.loading import EMBEDDED_NAME, load_encoder
 from unfreeze.errors import Interrupted, SettingsError
 
@@ -19,7 +20,7 @@ SHORT = {"settings": SETTINGS, "folds": 1, "strategies": ("head-only", "untouche
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Opinions; and the model is not loaded again in another process, which takes seconds."""
-    monkeypatch.setattr(conducting, "check_reload", lambda *_, **__: {"equal": True, "largest_difference": 0.0})
+    monkeypatch.setattr(finishing, "check_reload", lambda *_, **__: {"equal": True, "largest_difference": 0.0})
     return write_jsonl(tmp_path / "opinions.jsonl", opinions(60))
 
 
@@ -33,7 +34,7 @@ def test_the_time_of_every_go_is_added_up(
     file: Path, tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = itertools.count()
-    monkeypatch.setattr(conducting.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(budget.time, "perf_counter", lambda: float(next(clock)))
     with pytest.raises(Interrupted):
         compare_opinions(file, tiny_encoder_dir, tmp_path / "out", watcher=Listening(1), **SHORT)
     (first,) = goes_of(tmp_path / "out")
@@ -52,12 +53,12 @@ def test_a_killed_go_has_left_the_time_of_its_finished_arms(
     class Killed(BaseException):
         """Nothing runs after it, as after a kill."""
 
-    def kill(*_: object) -> None:
+    def kill(*_: object, **__: object) -> None:
         left.extend(goes_of(tmp_path / "out"))
         raise Killed
 
     left: list[float] = []
-    monkeypatch.setattr(conducting.Comparing, "floors", kill)
+    monkeypatch.setattr(conducting, "floors_of", kill)
     with pytest.raises(Killed):
         compare_opinions(file, tiny_encoder_dir, tmp_path / "out", **SHORT)
     assert len(left) == 1

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unfreeze.compare import numerals
+from unfreeze.compare.clusters import Clusters
 from unfreeze.compare.statistics import Interval, RunScores, examples_needed, holm, paired_difference
 from unfreeze.recommend import Arm, Comparison, Recommendation, as_dict, recommend
 from unfreeze.recommend.wording import sentences
@@ -43,7 +44,7 @@ def test_an_arm_far_above_every_other_is_better_and_is_handed_over():
     made = judge(arm("last-k", 0.80), arm("full", 0.90, seconds=99), arm("head", 0.7))
     assert (made.verdict, made.best, made.chosen) == ("better", "full", "full")
     assert [pair.rival for pair in made.rivals] == ["last-k", "head"]
-    assert made.sentences[0].startswith("full beats last-k by 10.0 points of accuracy (97.5\u00a0% interval 8.")
+    assert made.sentences[0].startswith("full beats last-k by 10.0 points of accuracy (98.3\u00a0% interval 8.")
     assert "and 1 other arm more clearly" in made.sentences[0]
     assert made.cheapest is None
 
@@ -66,6 +67,18 @@ def test_absence_of_evidence_is_no_tie():
         "Not settled: full leads head by 1.0 points of accuracy (95\u00a0% interval 0.0 to "
     )
     assert f"About {made.examples_needed:,} scored examples would settle it" in " ".join(made.sentences)
+
+
+def test_where_documents_were_resampled_the_sentences_count_documents():
+    documents = Clusters(np.arange(400) // 4, "document")
+    arms = [arm("full", 0.90, examples=400, seconds=99), arm("head", 0.89, examples=400, seconds=1)]
+    made = judge(*(dataclasses.replace(a, runs=dataclasses.replace(a.runs, clusters=documents)) for a in arms))
+    said = " ".join(made.sentences)
+    assert f"About {made.examples_needed:,} scored documents would settle it" in said
+    assert "(100 now)" in said
+    assert "This rests on 3 seeds on one validation split and 400 examples in 100 documents." in said
+    assert made.examples_needed == made.rivals[0].examples_needed > 100
+    assert as_dict(made)["rests_on"] | {"units": 100, "unit": "document"} == as_dict(made)["rests_on"]
 
 
 def test_who_prefers_cheap_gets_the_cheapest_not_shown_to_be_worse():
@@ -122,7 +135,7 @@ def test_a_floor_is_never_handed_over_and_is_named_first_when_it_is_not_shown_to
     assert made.floors[0].interval.low < 0 <= made.floors[0].interval.high
     low, high = (numerals.points(-end) for end in (made.floors[0].interval.high, made.floors[0].interval.low))
     assert low.startswith("0.") or low.startswith("−0.")
-    assert f"it trails tfidf-linear by 0.3 points (97.5\u00a0% interval {low} to {high})." in made.sentences[0]
+    assert f"it trails tfidf-linear by 0.3 points (98.3\u00a0% interval {low} to {high})." in made.sentences[0]
     assert judge(arm("full", 0.9), arm("majority", 0.5, seeds=1, floor=True)).floors_not_worse == ()
 
 
@@ -261,7 +274,14 @@ def test_the_recommendation_is_plain_json():
     read = json.loads(json.dumps(as_dict(made), allow_nan=False))
     assert read["verdict"] == "better"
     assert read["rivals"][0]["interval"]["level"] == 0.95
-    assert read["rests_on"] == {"seeds": 3, "folds": 1, "examples": 2000, "failed_runs": 0}
+    assert read["rests_on"] == {
+        "seeds": 3,
+        "folds": 1,
+        "examples": 2000,
+        "failed_runs": 0,
+        "units": None,
+        "unit": "example",
+    }
 
 
 shares = st.lists(st.tuples(st.floats(0, 1), st.booleans(), st.booleans()), min_size=1, max_size=5)
@@ -289,12 +309,17 @@ def test_any_arms_get_the_same_lawful_verdict_in_any_order(kinds, seeds, random:
     json.dumps(as_dict(made), allow_nan=False)
 
 
-def test_p_values_are_corrected_over_the_comparisons_of_one_family():
+def test_p_values_and_levels_are_corrected_over_all_pairs_because_the_best_was_picked_from_them():
     best, rivals = arm("full", 0.9, examples=200), [arm("a", 0.85, examples=200), arm("b", 0.83, examples=200)]
     alone = [judge(best, rival).rivals[0].p_value for rival in rivals]
-    level = 1 - 0.05 / 2  # at which both are compared when they are compared together
+    level = 1 - 0.05 / 3  # three arms make three pairs
     plain = [paired_difference(best.runs, r.runs, score=accuracy, level=level).p_value for r in rivals]
-    together = {pair.rival: pair.p_value for pair in judge(best, *rivals).rivals}
-    assert [together["a"], together["b"]] == holm(plain)
+    made = judge(best, *rivals)
+    assert {pair.interval.level for pair in made.rivals} == {level}
+    together = {pair.rival: pair.p_value for pair in made.rivals}
+    assert [together["a"], together["b"]] == holm(plain, family=3)
+    floors = [arm(name, 0.5, examples=200, seeds=1, floor=True) for name in ("c", "d", "e")]
+    assert {pair.interval.level for pair in judge(best, *rivals, *floors).floors} == {1 - 0.05 / 6}
+    assert {pair.interval.level for pair in judge(best, *floors).floors} == {1 - 0.05 / 3}
     assert together["b"] > plain[1] > 0
     assert together["a"] >= alone[0]

@@ -1,9 +1,7 @@
 """From the user's file to a verdict, a report and a model: the steps of a comparison, in order."""
 
 import platform
-import shutil
 import statistics
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -13,30 +11,31 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unfreeze.compare.arms import Arm, make_arms
-from unfreeze.compare.comparing import ArmOutcome, Comparing, Floor, epochs_for_all_rows
-from unfreeze.compare.head_trials import HeadTrials
-from unfreeze.compare.intervals import bootstrap_interval
+from unfreeze.compare.budget import Goes, Limited, Purser
+from unfreeze.compare.comparing import Comparing
+from unfreeze.compare.floors import Floor, floors_of
 from unfreeze.compare.jobs import Executor, InProcess, watch_for
 from unfreeze.compare.ledger import Ledger, opened, stored_identity
 from unfreeze.compare.material import Sources, prepare
 from unfreeze.compare.options import Options
-from unfreeze.compare.planning import Planner, in_order
-from unfreeze.compare.pricing import Shape, outline_of
-from unfreeze.compare.summary import absent_row, arm_row, floor_row, seconds_of_a_run
-from unfreeze.compare.trials import Trained, train, weights_digest
+from unfreeze.compare.outcomes import ArmOutcome
+from unfreeze.compare.planning import Planner
+from unfreeze.compare.pricing import outline_of
+from unfreeze.compare.race import Race
+from unfreeze.compare.standing import Purse
+from unfreeze.compare.summary import absent_row, arm_row, floor_row, seconds_of_a_run, starved_of
+from unfreeze.compare.trials import Trial
 from unfreeze.compare.watching import Watcher
 from unfreeze.compare.worker import Payload
 from unfreeze.compare.workers import Workers
 from unfreeze.encoders.loading import EMBEDDED_NAME, Encoder, load_encoder
-from unfreeze.engine.prediction import logits_of
 from unfreeze.engine.prefix_store import PrefixStore, default_folder
 from unfreeze.engine.runtime import Runtime, prepare_process
 from unfreeze.errors import Interrupted, SettingsError, StorageError
-from unfreeze.export.handing_over import CARD, check_reload, loads_with, save_card, save_model
-from unfreeze.files import MANIFEST, is_whole, read_json, write_json, write_text
+from unfreeze.files import write_json, write_text
+from unfreeze.finishing import Finisher
 from unfreeze.recommend import Arm as Candidate
 from unfreeze.recommend import as_dict, recommend
-from unfreeze.report.card import render_card
 from unfreeze.report.page import render_page
 from unfreeze.tasks import Columns
 
@@ -75,9 +74,8 @@ class Conductor:
         for sentence in (*self.material.says, *(f"{count}" for count in self.material.counts)):
             self._watcher.said(sentence)
         self._say_folds(len(self.material.splits.folds))
-        arms = make_arms(
-            options.strategies, self.material, tuning=options.tuning, overrides=options.settings, seed=options.seed
-        )
+        searched: dict[str, Any] = {"tuning": options.tuning, "search": options.search, "trials": options.trials}
+        arms = make_arms(options.strategies, self.material, **searched, overrides=options.settings, seed=options.seed)
         self._outline = outline_of(self.material, arms[0], runtime=self._runtime)
         self.arms = [arm for arm in arms if self._fits(arm)]
         layers = max((head.layers for arm in self.arms for head in arm.heads), default=1)
@@ -122,14 +120,14 @@ class Conductor:
         return self._planner.plan(ledger)
 
     @contextmanager
-    def _executor(self, ledger: Ledger) -> Iterator[Executor]:
+    def _executor(self, ledger: Ledger, watcher: Watcher) -> Iterator[Executor]:
         """Who runs the trials."""
         if self._planner.workers == 1:
-            yield InProcess(self.material, ledger.trials, runtime=self._runtime, watcher=self._watcher)
+            yield InProcess(self.material, ledger.trials, runtime=self._runtime, watcher=watcher)
             return
-        seconds = watch_for(self._watcher, "").checkpoint_seconds
+        seconds = watch_for(watcher, "").checkpoint_seconds
         payload = Payload(self.material, ledger.trials, replace(self._runtime, threads=1), seconds)
-        with Workers(self._planner.workers, payload, watcher=self._watcher) as workers:
+        with Workers(self._planner.workers, payload, watcher=watcher) as workers:
             yield workers
 
     def conduct(self) -> dict[str, Any]:
@@ -144,44 +142,71 @@ class Conductor:
             Interrupted: the watcher said so.
         """
         with opened(self.folder, self._identity()) as ledger:
-            goes, plan = _Goes(ledger), self.plan(ledger)
+            goes, plan = Goes(ledger), self.plan(ledger)
+            finisher = Finisher(self.material, ledger, folder=self.folder, runtime=self._runtime, watcher=self._watcher)
             try:
-                return self._conduct(ledger, plan, goes)
-            except BaseException:
+                return self._conduct(ledger, plan, goes, finisher)
+            except BaseException as error:
                 with suppress(StorageError):  # what went wrong first is what the user must hear of
                     goes.noted()
+                if isinstance(error, Interrupted):
+                    raise Interrupted(f"{error}{finisher.told_of_the_best()}") from error
                 raise
 
-    def _conduct(self, ledger: Ledger, plan: Mapping[str, Any], goes: "_Goes") -> dict[str, Any]:
+    def _conduct(self, ledger: Ledger, plan: Mapping[str, Any], goes: Goes, finisher: Finisher) -> dict[str, Any]:
         self._watcher.planned(plan)
-        shape = Shape(tuple(row["name"] for row in plan["arms"] if row["kept"]), plan["seeds"], plan["folds"])
-        arms = [arm for arm in self.arms if arm.name in shape.arms]
-        with self._executor(ledger) as executor:
-            comparing = Comparing(
-                self.material,
-                ledger,
-                executor=executor,
-                watcher=self._watcher,
-                seed=self._options.seed,
-                together=self._heads_alone(arms),
-                noted=goes.noted,
-            )
-            order = in_order(arms, plan, side_by_side=executor.capacity > 1)
-            begun = {outcome.arm.name: outcome for outcome in comparing.outcomes(order, shape)}
-            outcomes = [begun[arm.name] for arm in in_order(arms, plan, side_by_side=False)]
+        arms = [arm for arm in self.arms if arm.name in {row["name"] for row in plan["arms"] if row["kept"]}]
+        race = self._raced(arms, plan, ledger, goes, finisher)
+        outcomes = list(race.outcomes.values())
         goes.noted()
         self._watcher.said("floors that need no encoder …")
-        floors = comparing.floors(shape)
-        record = self._record(outcomes, floors, plan, shape)
+        folds = max((outcome.runs.folds for outcome in outcomes if outcome.runs is not None), default=1)
+        floors = floors_of(self.material, folds=folds, seed=self._options.seed)
+        record = self._record(outcomes, floors, plan, race.story)
         record["recommendation"] = as_dict(self._recommend(outcomes, floors, plan))
         record["handed_over"] = None
         chosen = next((o for o in outcomes if o.arm.name == record["recommendation"]["chosen"]), None)
         if chosen is not None:
-            self._hand_over(chosen, record, ledger)
+            finisher.hand_over(chosen, record, seed=self._options.seed, left=self._purser(plan, goes).left())
         seconds = goes.noted()
         record |= {"seconds": sum(seconds), "goes": len(seconds)}
         self._write(record)
         return record
+
+    def _purser(self, plan: Mapping[str, Any], goes: Goes) -> Purser:
+        prices = {row["name"]: row["trial_seconds"] for row in plan["arms"]}
+        budget, workers = self._options.budget_seconds, self._planner.workers
+        return Purser(budget, spent=goes.spent, prices=prices, workers=workers)
+
+    def _raced(
+        self, arms: Sequence[Arm], plan: Mapping[str, Any], ledger: Ledger, goes: Goes, finisher: Finisher
+    ) -> Race:
+        """The race, run to its end or to the end of the budget."""
+        purser, terms = self._purser(plan, goes), self._planner.terms(plan)
+        limited = Limited(self._watcher, left=purser.left)
+
+        def noted(trials: Sequence[Trial]) -> None:
+            goes.noted()
+            finisher.keep_best(trials)
+
+        with self._executor(ledger, limited) as executor:
+            comparing = Comparing(
+                self.material,
+                ledger,
+                executor=executor,
+                watcher=limited,
+                seed=self._options.seed,
+                together=self._heads_alone(arms),
+                noted=noted,
+            )
+            return comparing.race(
+                arms,
+                terms,
+                margin=self._options.margin,
+                purse=purser.purse if terms.cuts else lambda _: Purse(),
+                name=f"race {self._planner.name}",
+                ran_out=lambda: limited.ran_out,
+            )
 
     def _heads_alone(self, arms: Sequence[Arm]) -> frozenset[str]:
         """Arms that train nothing but the head: their trials read the same features."""
@@ -198,7 +223,11 @@ class Conductor:
         }
 
     def _record(
-        self, outcomes: Sequence[ArmOutcome], floors: Sequence[Floor], plan: Mapping[str, Any], shape: Shape
+        self,
+        outcomes: Sequence[ArmOutcome],
+        floors: Sequence[Floor],
+        plan: Mapping[str, Any],
+        story: Sequence[Mapping[str, Any]],
     ) -> dict[str, Any]:
         material, options, task = self.material, self._options, self.material.task
         steps = self.arms[0].base.steps_per_epoch(len(material.places(material.splits.folds[0].train)))
@@ -218,10 +247,11 @@ class Conductor:
             "task": task.name,
             "metric": task.metric,
             "encoder": self._encoder(outcomes),
-            "settings": {**chosen, **dict(options.settings), "seeds": shape.seeds, "folds": shape.folds},
+            "settings": {**chosen, **dict(options.settings), "seeds": plan["seeds"], "folds": plan["folds"]},
             "runtime": asdict(self._runtime),
             "versions": {"python": platform.python_version()} | {n: _version(n) for n in _LIBRARIES},
             "plan": dict(plan),
+            "race": list(story),
             "arms": rows,
         }
 
@@ -248,63 +278,6 @@ class Conductor:
             prefer=self._options.prefer,
         )
 
-    def _hand_over(self, outcome: ArmOutcome, record: dict[str, Any], ledger: Ledger) -> None:
-        """Train the chosen arm once more on all rows that are not test, save it, open the test split once."""
-        arm, chosen, target = outcome.arm, outcome.chosen, self.folder / "model"
-        epochs = epochs_for_all_rows(list(outcome.records.values()))
-        trial = chosen.again(seed=self._options.seed, fold=None).stopped_after(epochs)  # type: ignore[union-attr]
-        name = f"handed over {trial.key}"
-        stored = ledger.decision(name)
-        if stored is not None and is_whole(target) and stored["files"] == _files_of(target):
-            record["handed_over"] = stored["about"]
-            save_card(target, render_card(record))
-            return
-        self._watcher.began(arm.name, "on all rows that are not test")
-        watch, folder = watch_for(self._watcher, arm.name), ledger.folder_of(trial)
-        trained = HeadTrials(self.material, runtime=self._runtime).train(trial, watch=watch)
-        if trained is None:
-            trained = train(self.material, trial, runtime=self._runtime, folder=folder, watch=watch)
-        if trained.state.diverged:
-            record["not_handed_over"] = f"{arm.name}, trained on all rows that are not test: {trained.state.diverged}"
-            self._watcher.said(f"no model is handed over: {record['not_handed_over']}")
-            return
-        record["handed_over"] = about = self._about(trained, arm, epochs)
-        save_model(trained, self.material, folder=target, card=render_card(record))
-        about["reload_check"] = self._reloaded(trained, target)
-        ledger.decide(name, {"about": about, "files": _files_of(target)})
-        ledger.forget(trial)
-
-    def _reloaded(self, trained: Trained, target: Path) -> dict[str, Any]:
-        """The reload check; a model that fails it does not stay."""
-        try:
-            return check_reload(trained.model, self.material, folder=target, runtime=self._runtime)
-        except StorageError as error:
-            shutil.rmtree(target, ignore_errors=True)
-            if self._watcher.stop():  # Ctrl-C reaches the other process, too
-                raise Interrupted("stopped; the same command goes on from here") from error
-            raise
-
-    def _about(self, trained: Trained, arm: Arm, epochs: int) -> dict[str, Any]:
-        task, test = self.material.task, self.material.splits.test
-        about: dict[str, Any] = {
-            "name": arm.name,
-            "folder": "model",
-            "loads_with": loads_with(trained.model, kind=task.kind, folder="model"),
-            "epochs": epochs,
-            "rows": len(self.material.splits.not_test),
-            "weights_sha256": weights_digest(trained.model),
-            "test": None,
-            "test_interval": None,
-            "reload_check": None,
-        }
-        if test:
-            # Run whole, as its user will run it: remembered states may differ in the last bits.
-            features = [self.material.features[place] for place in self.material.places(test)]
-            counts = self.material.counts_of(test, logits_of(trained.model, features, runtime=self._runtime))
-            interval = bootstrap_interval(counts, task.score)
-            about |= {"test": task.details(counts.sum(0)), "test_interval": [interval.low, interval.high]}
-        return about
-
     def _write(self, record: Mapping[str, Any]) -> None:
         write_json(self.folder / "record.json", record)
         advice = {key: record[key] for key in ("unfreeze", "created", "command", "task", "metric", "recommendation")}
@@ -324,24 +297,6 @@ class Conductor:
         write_text(self.folder / "report.html", render_page(record))
 
 
-class _Goes:
-    """The seconds of every command that worked on a comparison, kept in its ledger, so that going on adds up.
-
-    Args:
-        ledger: of the comparison.
-    """
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger, self._started = ledger, time.perf_counter()
-        self._before: list[float] = ledger.decision("seconds of each go") or []
-
-    def noted(self) -> list[float]:
-        """The seconds of each go, the last until now; also written down, because a kill comes unannounced."""
-        seconds = [*self._before, time.perf_counter() - self._started]
-        self._ledger.decide("seconds of each go", seconds)
-        return seconds
-
-
 def _hub_id(encoder: Encoder) -> str | None:
     """The encoder's name on the Hugging Face hub; None for a local folder."""
     if encoder.name == EMBEDDED_NAME:
@@ -353,26 +308,23 @@ def _hub_id(encoder: Encoder) -> str | None:
 def _candidate(outcome: ArmOutcome, steps_per_epoch: int) -> Candidate:
     """An arm that was run, as the verdict sees it."""
     arm, records = outcome.arm, list(outcome.records.values())
+    if outcome.left is not None:
+        return _absent(arm.name, arm.strategy.search.floor, "left", outcome.left)
     if outcome.chosen is None or outcome.runs is None or outcome.failed:
         return _absent(arm.name, arm.strategy.search.floor, "failed", outcome.failed or "it was not run")
     return Candidate(
         arm.name,
         outcome.runs,
         arm.strategy.search.floor,
-        arm.starved(outcome.chosen, steps_per_epoch),
+        starved_of(outcome, steps_per_epoch),
         seconds_of_a_run(records),
         records[0]["stored_bytes"],
         1000 * statistics.median(record["predict_seconds_per_example"] for record in records),
     )
 
 
-def _absent(name: str, floor: bool, state: Literal["dropped", "failed"], reason: str) -> Candidate:
+def _absent(name: str, floor: bool, state: Literal["dropped", "failed", "left"], reason: str) -> Candidate:
     return Candidate(name, None, floor, state=state, reason=reason)
-
-
-def _files_of(model: Path) -> dict[str, str]:
-    """SHA-256 of a saved model's files, but of its card: that one is written anew when a comparison is judged again."""
-    return {name: digest for name, digest in read_json(model / MANIFEST)["files"].items() if name != CARD}
 
 
 def _version(package: str) -> str:

@@ -90,6 +90,9 @@ def compare(
     seeds: int | None = None,
     folds: int | None = None,
     tuning: int = 3,
+    search: str = "grid",
+    trials: int | None = None,
+    race: bool = True,
     seed: int = 0,
     margin: float = 0.01,
     prefer: Literal["score", "cheap"] = "score",
@@ -120,13 +123,20 @@ def compare(
         model: a hub name or a folder; None for the embedded encoder.
         strategies: ways to compare, such as ("full", "last-k:k=4"); None for all.
         budget: wall time such as "15m" or "2h", or seconds; None for no limit.
-        seeds: runs of each arm's chosen settings on each fold; None for 3 on one validation split and 1 on five folds.
+        seeds: runs of each arm's chosen settings on each fold; None for as many as it takes: on one validation split 2,
+            and up to 5 of those that cannot be told apart; on several folds 1, and up to 2.
         folds: how many folds are run at the most; None for all that the splits have.
         tuning: learning rates that an arm with the usual heads tries; every arm gets as many trials. 0 for no search.
+        race: whether ways that fall behind leave and what they would have cost goes to the others; False to search and
+            run every way to its end.
+        search: "grid"; or "random" or "tpe" (extra ``search``), which draw settings from each arm's own ranges.
+        trials: of each arm where settings are drawn; None for as many as the grid takes.
         seed: of the first run.
         margin: arms whose difference surely lies within this fraction are a tie.
         prefer: what to hand over where nothing is settled, the best "score" or the "cheap" one not shown to be worse.
-        settings: training settings fixed for all arms, such as {"num_train_epochs": 3}.
+        settings: training settings fixed for all arms, such as {"num_train_epochs": 3, "optim": "sgd"} (see
+            ``unfreeze.engine.settings.TrainingSettings``); a list of values is searched, such as
+            {"learning_rate": [3e-5, 1e-4]}: a grid has all combinations of the lists, and nothing else.
         max_dropped: largest share of a file's rows that may be dropped.
         threads: threads of one operation; None for the cores this process may use.
         workers: processes that train side by side, each on one thread; 1 for this process alone, None for what a short
@@ -161,6 +171,9 @@ def compare(
         seeds=seeds,
         folds=folds,
         tuning=tuning,
+        search=search,
+        trials=trials,
+        race=race,
         seed=seed,
         margin=margin,
         prefer=prefer,
@@ -313,7 +326,7 @@ def plan_comparison(sources: "Sources", options: Options, *, watcher: "Watcher |
     conductor = Conductor(sources, options, watcher=watcher)
     plan = conductor.plan()
     stages = {arm.name: stages_of(arm, conductor.material) for arm in conductor.arms}
-    return plan | {"arms": [row | {"stages": stages[row["name"]]} for row in plan["arms"]]}
+    return plan | {"search": options.search, "arms": [row | {"stages": stages[row["name"]]} for row in plan["arms"]]}
 
 
 def load_comparison(folder: str | Path) -> Comparison:

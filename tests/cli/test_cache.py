@@ -6,7 +6,7 @@ import pytest
 
 from commands import LEARN, only_head, refused, say, write_csv
 from rows import opinions
-from unfreeze import conducting
+from unfreeze import finishing
 from unfreeze.engine.prefix import PrefixMemory
 from unfreeze.errors import SettingsError
 from unfreeze.front import bytes_of, cache
@@ -20,7 +20,7 @@ def file(tmp_path_factory):
 @pytest.fixture
 def fit(file, tiny_encoder_dir, tmp_path, monkeypatch):
     """Give a command that trains one way into a folder of its own, without the check that the model loads again."""
-    monkeypatch.setattr(conducting, "check_reload", lambda *_, **__: {"equal": True, "largest_difference": 0.0})
+    monkeypatch.setattr(finishing, "check_reload", lambda *_, **__: {"equal": True, "largest_difference": 0.0})
 
     def run(name, *more, saying=False):
         out = ("--output-dir", tmp_path / name)

@@ -11,7 +11,7 @@ import pytest
 from commands import say
 from unfreeze import STRATEGIES
 from unfreeze.cli.live import Live
-from unfreeze.cli.showing import closing, plan_table, rendered, results, runs_of, unseen
+from unfreeze.cli.showing import closing, plan_table, rendered, results, told_in_short, unseen
 
 COMMANDS = sys.modules["unfreeze.cli.main"]  # by its name: the package has a function called main, too
 
@@ -26,7 +26,11 @@ def plan(**changed):
     return {
         "arms": arms,
         "seeds": 1,
+        "most_seeds": 1,
         "folds": 5,
+        "race": False,
+        "budget_seconds": None,
+        "whole_seconds": 120.0,
         "prefix_seconds": 5.0,
         "refit_seconds": 14.0,
         "total_seconds": 120.0,
@@ -64,14 +68,24 @@ def test_the_version_is_said():
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ({"seeds": 1, "folds": 1}, "1 seed"),
-        ({"seeds": 3, "folds": 1}, "3 seeds"),
-        ({"seeds": 1, "folds": 5}, "1 seed on each of 5 folds"),
-        ({"seeds": 2, "folds": 2}, "2 seeds on each of 2 folds"),
+        ({"folds": 1}, "1 way, 1 seed, at most 2 min"),
+        ({"seeds": 3, "most_seeds": 3, "folds": 1}, "1 way, 3 seeds, at most 2 min"),
+        ({"seeds": 2, "most_seeds": 5, "folds": 1}, "1 way, 2 to 5 seeds, at most 2 min"),
+        ({}, "1 way, 1 seed on each of 5 folds, at most 2 min"),
+        (
+            {"total_seconds": 60.0, "folds": 1},
+            "1 way, 1 seed, at most 60 s, the budget (all of it would take up to 2 min)",
+        ),
     ],
 )
-def test_runs_are_counted_in_words(shape, words):
-    assert runs_of(shape) == words
+def test_a_plan_is_told_in_half_a_line(shape, words):
+    assert told_in_short(plan(**shape)) == words
+
+
+def test_a_race_is_explained_and_a_run_to_the_end_is_none():
+    arms = [arm | {"stages": []} for arm in plan()["arms"]]
+    assert "It is a race" in plan_table(plan(arms=arms, race=True))
+    assert "It is a race" not in plan_table(plan(arms=arms))
 
 
 def test_tables_are_never_wider_than_asked_and_lose_no_text():
@@ -81,9 +95,13 @@ def test_tables_are_never_wider_than_asked_and_lose_no_text():
     text = plan_table(plan(arms=arms))
     assert "22.7 M" in text
     assert "2e-5, 0.0001" in text
-    assert "dropped: full does not fit" in text
+    assert "left out: full: does not fit" in text
     prices = [line.split()[-2:] for line in text.splitlines() if line.endswith((" s", " min"))]
     assert prices == [["101", "s"], ["5", "s"], ["14", "s"], ["2", "min"]]
+    stage["rates_drawn"] = True
+    text = plan_table(plan(arms=[arm | {"stages": [stage]} for arm in plan()["arms"]], search="tpe"))
+    assert "2e-5 to 0.0001" in text
+    assert "searched by TPE in its own ranges, then run with" in " ".join(text.split())
     from rich.text import Text
 
     lines = rendered(Text("word " * 60), 40).splitlines()
@@ -168,9 +186,9 @@ def test_where_there_is_no_terminal_each_arm_gets_one_line(monkeypatch):
     with Live() as live:
         watched(live)
     assert stream.getvalue().splitlines() == [
-        "plan: 1 way, with 1 seed on each of 5 folds; at most 2 min",
+        "plan: 1 way, 1 seed on each of 5 folds, at most 2 min",
         "left out, because the budget is short: full",
-        "head-only: 9 trials done, best score so far 80.0",
+        "head-only: 8 trials done, best score so far 80.0",
     ]
 
 
@@ -235,12 +253,6 @@ def test_a_reader_that_closes_the_pipe_is_no_error(monkeypatch):
 
 def test_strategies_keep_their_settings_when_they_are_split_at_commas():
     assert COMMANDS._joined(["full", "last-k:k=2", "deep=1", "gradual"]) == ["full", "last-k:k=2,deep=1", "gradual"]
-
-
-def test_settings_are_numbers_whole_where_they_can_be():
-    found = COMMANDS._settings(["num-train-epochs=1e1", "learning_rate=3e-5", "warmup_steps=0.5"])
-    assert found == {"num_train_epochs": 10, "learning_rate": 3e-5, "warmup_steps": 0.5}
-    assert isinstance(found["num_train_epochs"], int)
 
 
 def test_an_output_of_another_encoding_becomes_utf8(monkeypatch):

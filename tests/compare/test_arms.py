@@ -8,13 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rows import opinions
-from unfreeze.compare.arms import TUNABLE, Arm, best_trial, fitted_schedule, make_arms, search_order
+from unfreeze.compare.arms import Arm, make_arms
 from unfreeze.compare.material import Material, Sources, prepare
+from unfreeze.compare.overrides import TUNABLE
+from unfreeze.compare.search import best_trial, fitted_schedule, search_order
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.loading import load_encoder
-from unfreeze.engine.settings import TrainingSettings
+from unfreeze.engine.settings import SGD_RATES, TrainingSettings
 from unfreeze.errors import SettingsError, UnknownName
-from unfreeze.strategies import strategy_named
+from unfreeze.strategies import Search, strategy_named
 from unfreeze.tasks import Columns
 
 NAN = float("nan")
@@ -35,7 +37,7 @@ def an_arm(name: str = "full", *, rates: tuple[float, ...] = (1e-4, 2e-5, 5e-4),
 def run(arm: Arm, scores: list[float]) -> tuple[list[tuple[str, float]], str, float]:
     """What a search tries with these scores, and the head and rate it ends with."""
     given, tried, left = {}, [], list(scores)
-    for trials in search_order(arm, given, seed=4, fold=0):
+    for trials in search_order(arm, given, records={}, seed=4, fold=0):
         for trial in trials:
             tried.append((trial.head.pooling, trial.settings.learning_rate))
             given[trial] = left.pop(0)
@@ -122,6 +124,23 @@ def test_a_fixed_rate_leaves_the_heads_to_try(material: Material) -> None:
     assert {arm.base.seed for arm in arms} == {7}
 
 
+def test_sgd_has_a_range_of_its_own_unless_the_user_fixed_the_rate(material: Material) -> None:
+    def rates(**overrides: Any) -> dict[str, tuple[float, ...]]:
+        return {arm.name: arm.rates for arm in make_arms(None, material, tuning=3, overrides=overrides, seed=0)}
+
+    usual, sgd = rates(), rates(optim="sgd")
+    assert rates(optim="adam") == usual
+    assert sgd["full"] == pytest.approx([SGD_RATES * rate for rate in usual["full"]], rel=0.05)
+    low, high = strategy_named("head-only").search.learning_rate or (0.0, 0.0)
+    assert sgd["head-only"] == Search((SGD_RATES * low, 1.0), 1).rates(2), "no rate lies above 1"
+    assert SGD_RATES * high > 1
+    assert {name: len(some) for name, some in sgd.items()} == {name: len(some) for name, some in usual.items()}
+    assert sgd["untouched"] == usual["untouched"]
+    assert rates(optim="sgd", learning_rate=0.5)["full"] == (0.5,)
+    arms = make_arms(None, material, tuning=3, overrides={"optim": "sgd", "class_weights": "balanced"}, seed=0)
+    assert {(arm.base.optim, arm.base.class_weights) for arm in arms} == {("sgd", "balanced")}
+
+
 def test_no_head_reads_more_layers_than_the_encoder_has(material: Material) -> None:
     small = replace(material.encoder, config=type(material.encoder.config)(num_hidden_layers=1))
     heads = make_arms(["head-only"], replace(material, encoder=small), tuning=3, overrides={}, seed=0)[0].heads
@@ -139,6 +158,10 @@ def test_no_head_reads_more_layers_than_the_encoder_has(material: Material) -> N
             "num_train_epochs must be a whole number; got 2.5; patience must",
         ),
         ({"learning_rate": NAN}, "learning_rate must be above 0"),
+        ({"optim": "lamb"}, "optim must be adamw, adam or sgd; got lamb"),
+        ({"class_weights": 2}, "class_weights must be none or balanced; got 2"),
+        ({"label_smoothing_factor": "little"}, "label_smoothing_factor must be a number; got 'little'"),
+        ({"label_smoothing_factor": 1}, "label_smoothing_factor must be at least 0 and below 1; got 1"),
         ({"num_train_epochs": 0}, "num_train_epochs must be at least 1"),
     ],
 )

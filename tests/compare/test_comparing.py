@@ -12,11 +12,13 @@ from safetensors.numpy import save
 from rows import Listening
 from unfreeze.compare import jobs
 from unfreeze.compare.arms import Arm
-from unfreeze.compare.comparing import ArmOutcome, Comparing, epochs_for_all_rows, score_of
+from unfreeze.compare.comparing import Comparing, epochs_for_all_rows, tables_of
+from unfreeze.compare.floors import floors_of
 from unfreeze.compare.jobs import watch_for
 from unfreeze.compare.ledger import Ledger
-from unfreeze.compare.pricing import Shape
+from unfreeze.compare.outcomes import ArmOutcome, score_of
 from unfreeze.compare.recording import OUTPUTS, RESULT
+from unfreeze.compare.steward import Terms
 from unfreeze.compare.trials import Trial
 from unfreeze.data.example import Example
 from unfreeze.data.splitting import Fold, Splits
@@ -43,7 +45,7 @@ class Scripted:
         self.states = states
         self.ran: list[Trial] = []
 
-    def __call__(self, material: Any, trial: Trial, *, runtime: Any, folder: Path, watch: Any) -> dict[str, Any]:
+    def __call__(self, material: Any, trial: Trial, *, folder: Path, **_: Any) -> dict[str, Any]:
         self.ran.append(trial)
         fold = int(trial.fold or 0)
         state = self.states.get((trial.settings.learning_rate, trial.settings.seed, fold), "done")
@@ -80,14 +82,15 @@ def made(tmp_path: Path, watcher: Listening | None = None) -> Comparing:
 
 
 def run(comparison: Comparing, arm: Arm, *, seeds: int = 1, folds: int = 1) -> ArmOutcome:
-    return comparison.outcomes([arm], Shape((arm.name,), seeds, folds))[0]
+    terms = Terms(0, seeds, seeds, folds, steps_per_epoch=100, cuts=False)
+    return comparison.race([arm], terms, margin=0.01).outcomes[arm.name]
 
 
 def test_runs_are_put_together_by_example_seed_and_fold(script: Scripted, tmp_path: Path) -> None:
     comparison = made(tmp_path)
     outcome = run(comparison, ARM, seeds=2, folds=3)
     assert outcome.runs is not None
-    assert comparison.validated(3) == [0, 1, 2, 3, 4, 5, 6]
+    assert tables_of(MATERIAL, Ledger(tmp_path / "out", {"a": 1})).rows(3) == [0, 1, 2, 3, 4, 5, 6]
     assert outcome.runs.counts[:, :, 0].tolist() == [[1, 1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 0, 0, 0]]
     assert outcome.runs.scores.tolist() == [[1.0, 0.5, pytest.approx(1 / 3)], [0.5, 0.5, pytest.approx(1 / 3)]]
     assert outcome.runs.validation_share == 2 / 5
@@ -170,8 +173,8 @@ def test_interruption_is_no_failure(script: Scripted, tmp_path: Path) -> None:
         run(made(tmp_path, Listening(-1)), ARM)
 
 
-def test_floors_are_scored_on_the_same_folds(tmp_path: Path) -> None:
-    floors = {floor.name: floor for floor in made(tmp_path).floors(Shape(("full",), 2, 3))}
+def test_floors_are_scored_on_the_same_folds() -> None:
+    floors = {floor.name: floor for floor in floors_of(MATERIAL, folds=3, seed=0)}
     majority = floors["majority class"]
     assert majority.runs.counts.shape == (1, 7, 8)
     assert majority.runs.scores.shape == (1, 3)
@@ -185,12 +188,10 @@ def test_floors_are_scored_on_the_same_folds(tmp_path: Path) -> None:
     assert majority.runs.scores[0].tolist() == [np.mean([right for _, right in fold]) for fold in by_hand]
     assert majority.test is not None
     assert len(majority.test) == 2
-    assert len(made(tmp_path).floors(Shape(("full",), 1, 1))[0].runs.counts[0]) == 2
+    assert len(floors_of(MATERIAL, folds=1, seed=0)[0].runs.counts[0]) == 2
 
 
-def test_floors_never_learn_from_the_rows_that_they_are_scored_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_floors_never_learn_from_the_rows_that_they_are_scored_on(monkeypatch: pytest.MonkeyPatch) -> None:
     real, learned = Classification.floors, []
 
     def spied(self: Classification, train: Any, examples: Any, *, seed: int) -> Any:
@@ -198,7 +199,7 @@ def test_floors_never_learn_from_the_rows_that_they_are_scored_on(
         return real(self, train, examples, seed=seed)
 
     monkeypatch.setattr(Classification, "floors", spied)
-    made(tmp_path).floors(Shape((), 1, 3))
+    floors_of(MATERIAL, folds=3, seed=0)
     texts = [[[f"text {i}" for i in rows] for rows in (fold.train, fold.validation)] for fold in FOLDS]
     assert [[*pair] for pair in learned] == [*texts, [[f"text {i}" for i in range(7)], ["text 7", "text 8"]]]
 

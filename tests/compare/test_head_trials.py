@@ -92,8 +92,34 @@ def test_without_dropout_a_record_is_that_of_the_loop(
     )
 
 
+@pytest.mark.parametrize("kind", ["texts", "words"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"optim": "sgd", "learning_rate": 0.3},
+        {"optim": "adam", "weight_decay": 0.1},
+        {"label_smoothing_factor": 0.1},
+        {"class_weights": "balanced"},
+        {"optim": "sgd", "label_smoothing_factor": 0.2, "class_weights": "balanced", "learning_rate": 0.1},
+    ],
+    ids=str,
+)
+def test_another_optimizer_or_loss_gives_the_record_of_the_loop_too(
+    kind: str, changed: dict[str, Any], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    material = without_dropout(request.getfixturevalue(kind))
+    trial = replace(TRIAL, head=HeadSettings(), settings=replace(SETTINGS, **changed))
+    (found,) = together(material, tmp_path / "ours", trial).values()
+    expected = run_trial(material, trial, runtime=RUNTIME, folder=tmp_path / "loop", watch=Watch())
+    assert found["scores"] == expected["scores"]
+    for ours, theirs in zip(found["curve"], expected["curve"], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    (usual,) = together(material, tmp_path / "usual", replace(trial, settings=SETTINGS)).values()
+    assert usual["weights_sha256"] != found["weights_sha256"]
+
+
 def grid(material: Material) -> list[Trial]:
-    """Two rates on two folds with two seeds, and another head."""
+    """Two rates on two folds with two seeds, another optimizer, other losses, and another head."""
     folds = range(min(2, len(material.splits.folds)))
     mean = [
         replace(TRIAL, settings=replace(SETTINGS, learning_rate=rate, seed=seed), fold=fold)
@@ -101,7 +127,11 @@ def grid(material: Material) -> list[Trial]:
         for seed in (0, 1)
         for fold in folds
     ]
-    return [*mean, replace(TRIAL, head=HeadSettings()), replace(TRIAL, fold=None).stopped_after(2)]
+    others = [
+        replace(TRIAL, settings=replace(SETTINGS, **changed))
+        for changed in ({"optim": "sgd"}, {"class_weights": "balanced"}, {"label_smoothing_factor": 0.1})
+    ]
+    return [*mean, *others, replace(TRIAL, head=HeadSettings()), replace(TRIAL, fold=None).stopped_after(2)]
 
 
 def test_trials_together_give_the_records_of_each_alone(texts: Material, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from unfreeze.compare.arms import Arm
-from unfreeze.compare.comparing import ArmOutcome, Floor
+from unfreeze.compare.floors import Floor
+from unfreeze.compare.outcomes import ArmOutcome
 from unfreeze.compare.statistics import RunScores
 from unfreeze.compare.summary import absent_row, arm_row, floor_row
 from unfreeze.conducting import _candidate
@@ -76,6 +77,16 @@ def test_a_row_says_scores_costs_and_what_was_tried() -> None:
 def test_a_trial_that_was_gone_on_with_costs_what_all_its_commands_took() -> None:
     outcome = an_outcome([[1, 1]] * 2, (1.0, 99.0))  # the second trained for 99 s, 10 s of them in the last command
     assert arm_row(outcome, TASK, steps_per_epoch=100)["total_seconds"] == 10.0 + 99.0 + 10.0
+
+
+def test_a_row_tells_optimizer_and_loss_where_something_learns() -> None:
+    row = arm_row(an_outcome([[1, 1]]), TASK, steps_per_epoch=100)
+    told = {name: row["settings"][name] for name in ("optim", "label_smoothing_factor", "class_weights")}
+    assert told == {"optim": "adamw", "label_smoothing_factor": 0.0, "class_weights": "none"}
+    outcome = an_outcome([[1, 1]])
+    outcome.arm = replace(ARM, strategy=strategy_named("untouched"))
+    row = arm_row(outcome, TASK, steps_per_epoch=100)
+    assert {row["settings"][name] for name in told} == {None}
 
 
 def test_one_slow_run_does_not_make_an_arm_dear() -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.class_means import fit_class_means
 from unfreeze.engine.prediction import logits_of
 from unfreeze.engine.prefix import PrefixMemory
+from unfreeze.engine.settings import CHOICES, TrainingSettings
 from unfreeze.engine.stages import enter_stage
 from unfreeze.engine.training import Run, State, Watch
 from unfreeze.errors import Interrupted
@@ -126,6 +127,19 @@ def test_the_search_range_is_sane_and_begins_in_its_middle(name):
 
 
 @pytest.mark.parametrize("name", EVERY)
+def test_what_is_drawn_begins_with_the_usual_settings(name):
+    search, usual = STRATEGIES[name].search, TrainingSettings()
+    choices = (search.batch_sizes, search.weight_decays, search.warmup_shares, search.epoch_shares)
+    own = (usual.per_device_train_batch_size, usual.weight_decay, usual.warmup_steps, 1.0)
+    assert tuple(values[0] for values in choices) == own
+    assert all(len(set(values)) == len(values) for values in choices)
+    assert all(0 < share <= 1 for share in search.epoch_shares)
+    assert all(0 <= share < 1 for share in search.warmup_shares)
+    for size, decay in itertools.product(search.batch_sizes, search.weight_decays):
+        TrainingSettings(per_device_train_batch_size=size, weight_decay=decay)
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_the_docstrings_say_what_it_does_and_from_which_source(name):
     cls = STRATEGIES[name]
     assert "Source: " in sys.modules[cls.__module__].__doc__
@@ -217,16 +231,18 @@ def test_entering_a_stage_depends_on_nothing_but_the_stage(name, encoder_of):
         assert condition() == expected
 
 
+@pytest.mark.parametrize("optim", CHOICES["optim"])
 @pytest.mark.parametrize("name", LEARNING)
-def test_an_interrupted_run_goes_on_bit_for_bit_inside_every_stage(name, encoder_of, tmp_path):
-    whole = Training(encoder_of("bert"), name).finish()
+def test_an_interrupted_run_goes_on_bit_for_bit_inside_every_stage(name, optim, encoder_of, tmp_path):
+    settings = replace(SETTINGS, optim=optim, class_weights="balanced" if optim == "sgd" else "none")
+    whole = Training(encoder_of("bert"), name, settings=settings).finish()
     generator = np.random.default_rng(7)
     starts = [round(stage.start * whole.total) for stage in whole.plan.stages] + [whole.total]
     for number, (first, end) in enumerate(itertools.pairwise(starts)):
         step = int(generator.integers(first, end))
         folder = tmp_path / str(number)
-        Training(encoder_of("bert"), name, folder=folder).stop_before(step)
-        resumed = Training(encoder_of("bert"), name, folder=folder).finish()
+        Training(encoder_of("bert"), name, folder=folder, settings=settings).stop_before(step)
+        resumed = Training(encoder_of("bert"), name, folder=folder, settings=settings).finish()
         assert differing(weights_of(whole.model), weights_of(resumed.model)) == set(), step
         assert differing(whole.optimizer_state(), resumed.optimizer_state()) == set(), step
         assert resumed.state.curve == whole.state.curve

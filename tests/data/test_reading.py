@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unfreeze.data.reading import read_table
+from unfreeze.data.reading import read_blocks, read_table
 from unfreeze.errors import DataError, SettingsError
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
@@ -121,6 +121,14 @@ def test_conll_sentences_comments_and_document_marks(write):
     table = read_table(write("t.conll", text))
     assert table.columns == {"tokens": [["Paris", "is"], ["#", "nice"]], "tags": [["B-LOC", "O"], ["O", "O"]]}
     assert list(table.lines) == [5, 9]
+
+
+def test_conll_sentences_know_their_document_where_a_file_marks_several(write):
+    text = "Ann B-PER\n\n-DOCSTART- O\n\nParis B-LOC\n\nis O\n-DOCSTART-\n-DOCSTART- O\n\nnice O\n"
+    path = write("t.conll", text)
+    documents = [f"{path}:{line}" for line in (1, 3, 3, 9)]
+    assert read_table(path).columns["document_id"] == documents
+    assert all("document_id" not in block.columns for block in read_blocks(path, rows=2)), "nobody asks there"
 
 
 def test_a_hash_sign_is_a_token_where_its_line_ends_in_a_tag(write):

@@ -20,18 +20,18 @@ FEATURES = make_features(24)
 FINGERPRINT = {"trial": "one", "rate": 0.1, "pair": (1, 2)}  # a tuple, which JSON gives back as a list
 
 
-def make_run(encoder, folder, *, fingerprint=FINGERPRINT, spelling="last-k:k=1"):
+def make_run(encoder, folder, *, fingerprint=FINGERPRINT, spelling="last-k:k=1", **changes):
     model, outline = make_model(encoder)
     checkpoints = Checkpoints(folder, fingerprint) if folder else None
-    plan, settings = strategy_named(spelling).plan(outline), replace(SETTINGS, num_train_epochs=3)
+    plan, settings = strategy_named(spelling).plan(outline), replace(SETTINGS, num_train_epochs=3, **changes)
     data = make_data(FEATURES)
     run = Run(model, outline, plan=plan, settings=settings, data=data, runtime=RUNTIME, checkpoints=checkpoints)
     return model, run
 
 
-def interrupt(encoder, folder, step=4):
+def interrupt(encoder, folder, step=4, **changes):
     asked = iter(range(100))
-    model, run = make_run(encoder, folder)
+    model, run = make_run(encoder, folder, **changes)
     with pytest.raises(Interrupted):
         run.run(Watch(stop=lambda: next(asked) == step))
     return model, run
@@ -43,14 +43,22 @@ def steps_taken(run):
     return len(taken)
 
 
-def test_what_learns_is_stored_and_nothing_else(encoder_of, tmp_path):
-    _, run = interrupt(encoder_of("bert"), tmp_path)
+@pytest.mark.parametrize(
+    ("optim", "kept"),
+    [
+        ("adamw", {"step", "exp_avg", "exp_avg_sq"}),
+        ("adam", {"step", "exp_avg", "exp_avg_sq"}),
+        ("sgd", {"momentum_buffer"}),
+    ],
+)
+def test_what_learns_is_stored_and_nothing_else(optim, kept, encoder_of, tmp_path):
+    _, run = interrupt(encoder_of("bert"), tmp_path, optim=optim)
     from safetensors.torch import load_file
 
     stored = load_file(tmp_path / "checkpoint" / TENSORS)
     learning = run._plan.ever_trainable
     assert {key.partition("/")[2] for key in stored} == learning
-    assert {key.partition("/")[0] for key in stored} == {"weight", "step", "exp_avg", "exp_avg_sq", "best"}
+    assert {key.partition("/")[0] for key in stored} == {"weight", "best", *kept}
     assert sorted(path.name for path in (tmp_path / "checkpoint").iterdir()) == sorted([TENSORS, STATE, MANIFEST])
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 

@@ -10,6 +10,7 @@ from runs import RUNTIME, SETTINGS, differing, make_data, make_features, make_mo
 from tiny import FAMILIES
 from unfreeze.engine import gradients
 from unfreeze.engine.embedding_rows import EmbeddingRows
+from unfreeze.engine.settings import CHOICES
 from unfreeze.engine.training import Run
 from unfreeze.strategies import strategy_named
 
@@ -47,11 +48,25 @@ def test_without_decay_the_weights_are_the_same_bits(family, spelling, encoder_o
     assert differing(weights_of(ours), weights_of(theirs)) == set()
 
 
-def test_with_decay_only_words_that_are_never_shown_differ(encoder_of, whole_tables):
-    first = make_model(encoder_of("bert"))[0].get_input_embeddings().weight
-    ours, _ = trained(encoder_of("bert"), weight_decay=0.1)
+@pytest.mark.parametrize(
+    ("family", "optim", "spelling"),
+    [*((family, "sgd", "full") for family in FAMILIES), ("bert", "sgd", "gradual"), ("bert", "adam", "gradual")],
+)
+def test_with_another_optimizer_too_the_weights_are_the_same_bits(family, optim, spelling, encoder_of, whole_tables):
+    how = {"spelling": spelling, "optim": optim, "learning_rate": 1e-2, "weight_decay": 0.0}
+    ours, _ = trained(encoder_of(family), **how)
     whole_tables()
-    theirs, _ = trained(encoder_of("bert"), weight_decay=0.1)
+    theirs, other = trained(encoder_of(family), **how)
+    assert other._gradients.rows.instead == {}
+    assert differing(weights_of(ours), weights_of(theirs)) == set()
+
+
+@pytest.mark.parametrize("optim", CHOICES["optim"])
+def test_with_decay_only_words_that_are_never_shown_differ(optim, encoder_of, whole_tables):
+    first = make_model(encoder_of("bert"))[0].get_input_embeddings().weight
+    ours, _ = trained(encoder_of("bert"), weight_decay=0.1, optim=optim)
+    whole_tables()
+    theirs, _ = trained(encoder_of("bert"), weight_decay=0.1, optim=optim)
     (name,) = differing(weights_of(ours), weights_of(theirs))
     assert ours.get_parameter(name) is ours.get_input_embeddings().weight
     rows = (ours.get_parameter(name) != theirs.get_parameter(name)).any(1)

@@ -8,15 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
-from runs import RUNTIME, make_data, make_features, make_model, without_dropout
+from runs import RUNTIME, make_data, make_features, make_model, torch_optimizer, without_dropout
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.engine import heads as heads_module
 from unfreeze.engine.batches import order_of
 from unfreeze.engine.head_features import LINE, HeadTable, features_of
 from unfreeze.engine.heads import HeadRun, train_heads
+from unfreeze.engine.loss import balanced_weights
 from unfreeze.engine.prefix import PrefixMemory
 from unfreeze.engine.runtime import Runtime
-from unfreeze.engine.settings import TrainingSettings
+from unfreeze.engine.settings import CHOICES, TrainingSettings
 from unfreeze.engine.training import Run, Watch
 from unfreeze.errors import Interrupted
 from unfreeze.strategies import strategy_named
@@ -79,7 +80,10 @@ def by_hand(table, run):
         {"params": [weight], "weight_decay": settings.weight_decay},
         {"params": [bias], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=0.0, eps=settings.adam_epsilon, foreach=False)
+    optimizer = torch_optimizer(groups, settings)
+    shown = table.targets[table.rows_of(run.train)]
+    weights = balanced_weights(shown, CLASSES) if settings.class_weights == "balanced" else torch.ones(CLASSES)
+    how = {"weight": weights, "ignore_index": IGNORED, "label_smoothing": settings.label_smoothing_factor}
     size, step, kept, losses = settings.per_device_train_batch_size, 0, [], []
     total = settings.num_train_epochs * math.ceil(len(run.train) / size)
     for epoch in range(settings.num_train_epochs):
@@ -89,17 +93,17 @@ def by_hand(table, run):
             rows = table.rows_of(order[begin : begin + size])
             targets = table.targets[rows]
             logits = table.rows[rows, : table.width] @ weight.T + bias
-            loss = cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
-            learned = int((targets != IGNORED).sum())
+            loss = cross_entropy(logits, targets, reduction="sum", **how)
+            learned = float(weights[targets[targets != IGNORED]].sum())
             optimizer.zero_grad()
-            (loss / max(1, learned)).backward()
+            (loss / (learned or 1)).backward()
             torch.nn.utils.clip_grad_norm_([weight, bias], settings.max_grad_norm)
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * settings.rate_share(step, total)
             optimizer.step()
             step, summed, number = step + 1, summed + float(loss.detach()), number + learned
         kept.append((weight.detach().clone(), bias.detach().clone()))
-        losses.append(summed / max(1, number))
+        losses.append(summed / (number or 1))
     return kept, losses
 
 
@@ -115,6 +119,9 @@ ANY = st.builds(
     patience=st.integers(1, 5),
     stop_after=st.sampled_from([None, None, 1, 3]),
     seed=st.integers(0, 2),
+    optim=st.sampled_from(CHOICES["optim"]),
+    label_smoothing_factor=st.sampled_from([0.0, 0.0, 0.3]),
+    class_weights=st.sampled_from(CHOICES["class_weights"]),
 )
 
 
@@ -128,8 +135,9 @@ def test_steps_are_those_of_a_loop_written_by_hand(by_token, settings):
     assert [row["train_loss"] for row in head.state.curve] == pytest.approx(losses, rel=1e-5)
     assert head.state.epoch == len(kept)
     weight, bias = kept[head.state.best_epoch - 1]
-    assert float((head.weight - weight).abs().max()) <= 2e-6
-    assert float((head.bias - bias).abs().max()) <= 2e-6
+    rounding = 2e-6 * max(1.0, float(weight.abs().max()))
+    assert float((head.weight - weight).abs().max()) <= rounding
+    assert float((head.bias - bias).abs().max()) <= rounding
     layer = torch.nn.Linear(table.width, CLASSES)
     rows = table.rows_of(run.validation)
     learned = table.targets[rows] != IGNORED
@@ -147,6 +155,10 @@ def test_steps_are_those_of_a_loop_written_by_hand(by_token, settings):
         ("sequence", HeadSettings("mean", 2), {"patience": 1, "learning_rate": 0.3}),
         ("token", HeadSettings(), {"stop_after": 2, "weight_decay": 0.5}),
         ("token", HeadSettings("tokens", 3), {"max_grad_norm": 0.05, "warmup_steps": 4.0, "seed": 3}),
+        ("sequence", HeadSettings(), {"optim": "adam", "weight_decay": 0.1, "label_smoothing_factor": 0.2}),
+        ("sequence", HeadSettings("mean"), {"optim": "sgd", "learning_rate": 0.3, "weight_decay": 0.1}),
+        ("token", HeadSettings(), {"optim": "sgd", "class_weights": "balanced", "label_smoothing_factor": 0.1}),
+        ("token", HeadSettings(), {"class_weights": "balanced", "weight_decay": 0.5}),
     ],
     ids=str,
 )

@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import pytest
+import torch
 from torch import nn
 
 from runs import SETTINGS, make_model
@@ -7,16 +10,36 @@ from unfreeze.plan import Group, Plan, Stage, one_stage
 from unfreeze.strategies import strategy_named
 
 
-@pytest.mark.parametrize("family", ["bert", "deberta-v2", "modernbert"])
-def test_matrices_decay_and_biases_and_norms_do_not(family, encoder_of):
+@pytest.mark.parametrize(
+    ("family", "optim"), [("bert", "adamw"), ("deberta-v2", "adamw"), ("modernbert", "adam"), ("bert", "sgd")]
+)
+def test_matrices_decay_and_biases_and_norms_do_not(family, optim, encoder_of):
     model, outline = make_model(encoder_of(family))
-    optimizer = build_optimizer(model, one_stage(outline.names), settings=SETTINGS)
+    optimizer = build_optimizer(model, one_stage(outline.names), settings=replace(SETTINGS, optim=optim))
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     norms = {id(p) for m in model.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters(recurse=False)}
     assert len(norms) > 3
     for name, parameter in model.named_parameters():
         spared = name.endswith("bias") or id(parameter) in norms
         assert decays[id(parameter)] == (0.0 if spared else SETTINGS.weight_decay), name
+
+
+@pytest.mark.parametrize(
+    ("optim", "kind", "expected"),
+    [
+        ("adamw", torch.optim.AdamW, {"eps": 1e-5, "betas": (0.9, 0.999), "amsgrad": False}),
+        ("adam", torch.optim.Adam, {"eps": 1e-5, "betas": (0.9, 0.999), "decoupled_weight_decay": False}),
+        ("sgd", torch.optim.SGD, {"momentum": 0.9, "nesterov": False, "dampening": 0}),
+    ],
+)
+def test_the_optimizer_is_the_one_named(optim, kind, expected, encoder_of):
+    model, outline = make_model(encoder_of("bert"))
+    settings = replace(SETTINGS, optim=optim, adam_epsilon=1e-5)
+    optimizer = build_optimizer(model, one_stage(outline.names), settings=settings)
+    assert type(optimizer) is kind
+    for group in optimizer.param_groups:
+        assert {name: group[name] for name in expected} == expected
+        assert group["lr"] == settings.learning_rate
 
 
 def test_only_what_ever_learns_is_known_to_the_optimizer_each_once(encoder_of):

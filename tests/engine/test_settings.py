@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unfreeze.engine.settings import TrainingSettings
+from unfreeze.engine.settings import SGD_RATES, TrainingSettings, range_for
 from unfreeze.errors import SettingsError
 
 
@@ -47,6 +47,12 @@ def test_the_last_features_of_a_pass_get_a_step_too():
         ("patience", 0),
         ("stop_after", 0),
         ("seed", -1),
+        ("label_smoothing_factor", 1.0),
+        ("label_smoothing_factor", -0.1),
+        ("label_smoothing_factor", math.nan),
+        ("optim", "lamb"),
+        ("optim", 3),
+        ("class_weights", "equal"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
@@ -57,3 +63,17 @@ def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
 def test_all_wrong_values_are_named_at_once():
     with pytest.raises(SettingsError, match=r"learning_rate must .*; patience must "):
         TrainingSettings(learning_rate=2, patience=0)
+
+
+def test_words_that_are_not_known_are_refused_with_those_that_are():
+    with pytest.raises(SettingsError, match=r"^optim must be adamw, adam or sgd; got rmsprop$"):
+        TrainingSettings(optim="rmsprop")
+    with pytest.raises(SettingsError, match=r"^class_weights must be none or balanced; got None$"):
+        TrainingSettings(class_weights=None)
+
+
+def test_rates_for_sgd_are_those_for_adamw_times_a_factor_and_at_most_1():
+    assert range_for("sgd", (3e-5, 3e-4)) == pytest.approx((3e-5 * SGD_RATES, 3e-4 * SGD_RATES))
+    assert range_for("sgd", (3e-4, 3e-2)) == pytest.approx((3e-4 * SGD_RATES, 1.0))
+    assert range_for("adam", (3e-5, 3e-4)) == range_for("adamw", (3e-5, 3e-4)) == (3e-5, 3e-4)
+    assert range_for("sgd", None) is None

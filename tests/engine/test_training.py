@@ -14,6 +14,7 @@ from runs import (
     make_data,
     make_features,
     make_model,
+    torch_optimizer,
     weights_of,
     without_dropout,
 )
@@ -33,12 +34,12 @@ def reference(model, features, order_of_batches, *, settings, total):
     """The loop as anyone would write it with plain transformers: one padded call a step, a mean over all targets."""
     decaying = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decaying, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=0.0,
-        eps=settings.adam_epsilon,
-        foreach=False,
-    )
+    groups = [{"params": decaying, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch_optimizer(groups, settings)
+    weights = None
+    if settings.class_weights == "balanced":
+        shown = [t for f in features[:24] for t in f.targets if t != IGNORED]
+        weights = torch.tensor([len(shown) / (3 * shown.count(label)) for label in range(3)])
     warm = 0.1 * total
     losses = []
     model.train()
@@ -52,7 +53,12 @@ def reference(model, features, order_of_batches, *, settings, total):
             mask.append([1] * (longest - missing) + [0] * missing)
             targets.append([*f.targets, *[-100] * missing] if f.words else f.targets[0])
         logits = model(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)).logits
-        loss = cross_entropy(logits.reshape(-1, logits.shape[-1]), torch.tensor(targets).reshape(-1))
+        loss = cross_entropy(
+            logits.reshape(-1, logits.shape[-1]),
+            torch.tensor(targets).reshape(-1),
+            weight=weights,
+            label_smoothing=settings.label_smoothing_factor,
+        )
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
@@ -64,13 +70,23 @@ def reference(model, features, order_of_batches, *, settings, total):
     return losses
 
 
+OTHER_WAYS = {
+    "as usual": {},
+    "Adam, smoothed": {"optim": "adam", "label_smoothing_factor": 0.1},
+    "SGD, weighted": {"optim": "sgd", "learning_rate": 1e-2, "class_weights": "balanced"},
+    "AdamW, both": {"label_smoothing_factor": 0.2, "class_weights": "balanced", "weight_decay": 0.3},
+}
+
+
+@pytest.mark.parametrize("way", OTHER_WAYS)
 @pytest.mark.parametrize("one_part", [True, False], ids=["one part", "parts by length"])
 @pytest.mark.parametrize("kind", ["sequence", "token"])
-def test_twenty_steps_are_those_of_a_loop_written_by_hand(kind, one_part, encoder_of, monkeypatch):
+def test_twenty_steps_are_those_of_a_loop_written_by_hand(kind, one_part, way, encoder_of, monkeypatch):
     encoder, features = without_dropout(encoder_of("bert")), make_features(32, kind, longest=40)
     if one_part:
         monkeypatch.setattr("unfreeze.engine.batches.CALL_TOKENS", 10**6)
     settings = replace(SETTINGS, learning_rate=1e-3, num_train_epochs=5, per_device_train_batch_size=6)
+    settings = replace(settings, **OTHER_WAYS[way])
     ours, outline = make_model(encoder, kind)
     data = TrainingData(features, range(24), (), lambda logits: 0.0)
     state = Run(ours, outline, plan=one_stage(outline.names), settings=settings, data=data, runtime=RUNTIME).run()
@@ -84,7 +100,7 @@ def test_twenty_steps_are_those_of_a_loop_written_by_hand(kind, one_part, encode
     assert torch.equal(tables[0][unseen], tables[2][unseen]), "words that the text never shows keep their values"
     tables[1][unseen] = tables[2][unseen]  # by hand they have decayed
     assert farthest(weights_of(ours), weights_of(theirs)) <= (1e-6 if one_part else 5e-6)
-    if kind == "sequence":  # every batch has as many targets
+    if kind == "sequence" and settings.class_weights == "none":  # every batch has as many targets
         found = [row["train_loss"] for row in state.curve]
         assert found == pytest.approx(np.mean(np.reshape(losses, (5, 4)), axis=1).tolist(), rel=1e-5)
 

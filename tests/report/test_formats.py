@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unfreeze.engine.settings import TrainingSettings
 from unfreeze.report import formats
 
 
@@ -30,6 +31,24 @@ from unfreeze.report import formats
 )
 def test_figures_are_written_one_way(written, expected):
     assert written == expected
+
+
+def test_settings_are_shown_but_for_what_is_unknown_and_for_the_usual_optimizer_and_loss():
+    usual = {"learning_rate": 2e-5, "layers": None, "weight_decay": 0.0}
+    loss = {"optim": "adamw", "label_smoothing_factor": 0.0, "class_weights": "none"}
+    assert formats.shown_settings(usual | loss) == {"learning_rate": "2e-5", "weight_decay": "0"}
+    other = {"optim": "sgd", "label_smoothing_factor": 0.1, "class_weights": "balanced"}
+    assert formats.shown_settings(other) == {
+        "optim": "sgd",
+        "label_smoothing_factor": "0.1",
+        "class_weights": "balanced",
+    }
+    assert formats.shown_settings(None) == {}
+
+
+def test_what_is_usual_is_what_settings_are_by_default():
+    names = ("optim", "label_smoothing_factor", "class_weights")
+    assert formats.shown_settings({name: getattr(TrainingSettings(), name) for name in names}) == {}
 
 
 @given(st.text())

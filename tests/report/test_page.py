@@ -209,7 +209,7 @@ def test_tries_that_differ_in_their_epochs_alone_can_be_told_apart():
     made = sample.better()
     made["arms"][0]["tuning"] = [made["arms"][0]["tuning"][0] | {"num_train_epochs": n} for n in (8, 3)]
     page = render_page(made)
-    assert re.findall(r'<td class="number">1</td><td class="number">(\d)</td>', page)[:2] == ["8", "3"]
+    assert re.findall(r'<td class="number">2e-5</td><td class="number">(\d)</td>', page)[:2] == ["8", "3"]
 
 
 def test_the_sentence_on_the_splits_stands_once():
@@ -221,17 +221,50 @@ def test_the_sentence_on_the_splits_stands_once():
     assert "What was recognised" not in render_page(made)
 
 
-def test_unequal_numbers_of_learning_rates_are_said_aloud():
+def test_unequal_numbers_of_trials_are_said_aloud():
     made = sample.better()
-    assert "had the same budget: 3 learning rates" in render_page(made)
-    made["arms"][0]["tuning"] = made["arms"][0]["tuning"][:2]
-    assert "Learning rates tried: full 1, gradual 3" in render_page(made)
+    assert "had the same budget: 6 trials at the most, of a grid." in render_page(made)
+    made["settings"]["search"] = "random"
+    made["arms"][0] |= {"tuning_trials": 8}
+    assert "drawn at random from its own ranges; trials at the most: full 8, gradual 6," in render_page(made)
     for arm in made["arms"]:
         arm["tuning"] = []
-    assert "No arm had a learning rate to choose." in render_page(made)
+    assert "No arm had settings to choose." in render_page(made)
+
+
+def test_the_tried_settings_that_differ_are_columns_and_the_others_are_not():
+    from unfreeze.report.tuning import tuning_table
+
+    usual = {"learning_rate": 1e-4, "pooling": "standard", "layers": 1, "patience": 3, "score": 0.5}
+    tried = [usual, usual | {"per_device_train_batch_size": 32, "optim": "sgd", "score": None}]
+    table = tuning_table(
+        {"name": "full", "tuning": [t | {"per_device_train_batch_size": 16, "optim": "adamw"} | t for t in tried]}
+    )
+    assert table["columns"] == [("Learning rate", True), ("Batch size", True), ("Optimizer", False), ("Score", True)]
+    assert table["rows"] == [["0.0001", "16", "adamw", "50.0"], ["0.0001", "32", "sgd", "–"]]
+    alone = tuning_table({"name": "full", "tuning": [usual]})
+    assert [title for title, _ in alone["columns"]] == ["Learning rate", "Score"]
 
 
 def test_a_model_that_reloads_to_other_logits_is_not_passed_over():
     made = sample.better()
     made["handed_over"]["reload_check"] = {"equal": False, "largest_difference": 0.3}
     assert "gives other logits" in render_page(made)
+
+
+def test_optimizer_and_loss_are_told_where_they_are_not_the_usual_ones():
+    usual = sample.better()
+    for arm in usual["arms"]:
+        if arm["settings"]:
+            arm["settings"] |= {"optim": "adamw", "label_smoothing_factor": 0.0, "class_weights": "none"}
+    page = render_page(usual)
+    assert page == render_page(sample.better())
+    assert "Optimizer: AdamW with bias correction, warm-up" in page
+    other = json.loads(json.dumps(usual))
+    for arm in other["arms"]:
+        if arm["settings"]:
+            arm["settings"] |= {"optim": "sgd", "class_weights": "balanced"}
+    page = render_page(other)
+    assert "Optimizer: SGD with momentum 0.9" in page
+    assert "AdamW" not in page
+    assert page.count("<span>optim sgd</span><span>class_weights balanced</span>") > 1

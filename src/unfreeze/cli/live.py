@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from unfreeze.cli.showing import runs_of
-from unfreeze.compare.numerals import counted, points, spelled
+from unfreeze.cli.showing import told_in_short
+from unfreeze.compare.numerals import points, spelled
 from unfreeze.compare.watching import Watcher
 
 
@@ -48,6 +48,7 @@ class Live(Watcher):
         self._live: RichLive | None = None
         self._started = time.monotonic()
         self._spent, self._priced, self._drawn = 0.0, 0.0, 0.0
+        self._budget: float | None = None
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -78,17 +79,24 @@ class Live(Watcher):
     def planned(self, plan: Mapping[str, Any]) -> None:
         """Show the price, name what is left out, begin the table."""
         dropped = [arm["name"] for arm in plan["arms"] if not arm["kept"]]
-        ways = counted(len(plan["arms"]) - len(dropped), "way")
-        each = "" if ways == "1 way" else "each "
-        self.said(f"plan: {ways}, {each}with {runs_of(plan)}; at most {spelled(plan['total_seconds'])}")
+        self.said(f"plan: {told_in_short(plan)}")
         if dropped:
             self.said(f"left out, because the budget is short: {', '.join(dropped)}")
         for arm in sorted((a for a in plan["arms"] if a["kept"]), key=lambda a: a["trial_seconds"]):
-            trials = arm["tuning_trials"] + plan["seeds"] * plan["folds"]
+            trials = arm["tuning_trials"] + plan["seeds"] * plan["folds"] - 1
             self._rows[arm["name"]] = _Row(arm["name"], arm["trial_seconds"], trials)
+        self._budget = plan["budget_seconds"]
         if self._moving:
             self._live = RichLive(self._drawing(), console=self._console, refresh_per_second=4, transient=True)
             self._live.start()
+
+    def left(self, arm: str, why: str) -> None:
+        """An arm has left the race."""
+        row = self._rows.get(arm)
+        if row is not None:
+            row.trials, row.fraction, row.doing = row.done, 0.0, "left"
+        self.said(f"{arm} leaves: {why}")
+        self._draw(at_once=True)
 
     def began(self, arm: str, doing: str) -> None:
         """An arm starts a trial."""
@@ -119,7 +127,7 @@ class Live(Watcher):
         self._priced += row.trial_seconds
         if row.done >= row.trials:
             row.doing = "done"
-            if not self._moving:
+            if not self._moving and row.done == row.trials:
                 best = "" if row.best is None else f", best score so far {points(row.best)}"
                 self.said(f"{row.name}: {row.done} trials done{best}")
         self._draw(at_once=True)
@@ -128,7 +136,8 @@ class Live(Watcher):
         """Time left by the plan's prices, corrected by how the finished trials compared with theirs."""
         rest = sum(row.trial_seconds * row.trials * (1 - row.share) for row in self._rows.values())
         ratio = self._spent / self._priced if self._priced else 1.0
-        return spelled(rest * ratio)
+        limit = float("inf") if self._budget is None else self._budget - (time.monotonic() - self._started)
+        return spelled(max(0.0, min(rest * ratio, limit)))
 
     def _draw(self, *, at_once: bool = False) -> None:
         now = time.monotonic()

@@ -3,7 +3,6 @@
 import argparse
 import io
 import json
-import math
 import os
 import shlex
 import signal
@@ -15,8 +14,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from unfreeze.cli.parsing import make_parser
+from unfreeze.cli.settings import settings_of
 from unfreeze.compare.options import Options
-from unfreeze.errors import Interrupted, SettingsError, UnfreezeError
+from unfreeze.errors import Interrupted, UnfreezeError
 from unfreeze.front import Comparison, bytes_of, cache, compare, fit, plan_comparison, refuse_floor, seconds_of
 
 if TYPE_CHECKING:
@@ -115,7 +115,10 @@ def _compare(options: argparse.Namespace, command: str) -> None:
         "budget": options.budget,
         "seeds": options.seeds,
         "folds": options.folds,
+        "search": options.search,
         "tuning": options.tuning,
+        "race": options.race,
+        "trials": options.trials,
         "margin": options.margin,
         "prefer": options.prefer,
     }
@@ -154,26 +157,7 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
     """Options that ``compare`` and ``fit`` share, under the names of the functions' arguments."""
     names = ("file", "train", "validation", "test", "text_column", "label_column", "group_column", "task")
     more = ("model", "seed", "max_dropped", "threads", "workers", "precision", "output_dir", "cache_size", "cache_dir")
-    return {name: getattr(options, name) for name in (*names, *more)} | {"settings": _settings(options.set)}
-
-
-def _settings(items: Sequence[str]) -> dict[str, float | int]:
-    """``NAME=VALUE`` items as numbers.
-
-    Raises:
-        SettingsError: an item without "=", or a value that is no number.
-    """
-    found: dict[str, float | int] = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not equals or not math.isfinite(number):
-            raise SettingsError(f"--set takes NAME=NUMBER, such as --set num_train_epochs=3; got {item!r}")
-        found[name.replace("-", "_")] = int(number) if number.is_integer() else number
-    return found
+    return {name: getattr(options, name) for name in (*names, *more)} | {"settings": settings_of(options.set)}
 
 
 def _show(comparison: Comparison, options: argparse.Namespace) -> None:

@@ -80,6 +80,7 @@ _COMPARE = """\
   unfreeze compare reviews.csv --budget 15m                  every way that fits into a quarter of an hour
   unfreeze compare --train a.conll --test b.conll --seeds 5  splits of your own
   unfreeze compare reviews.csv --strategies full,last-k:k=2 --set learning_rate=3e-5
+  unfreeze compare reviews.csv --search tpe --trials 12      settings drawn where they promise most
 
 Everything goes to one folder: report.html, recommendation.json, model/, and trials/ with what every training gave. The
 same command goes on where it was stopped, and trains nothing twice.
@@ -155,7 +156,8 @@ def _training(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="fix a training setting for all ways, such as num_train_epochs=3; repeatable",
+        help="fix a training setting for all ways, such as num_train_epochs=3 or optim=sgd, or list values to choose "
+        "among, such as learning_rate=3e-5,1e-4; repeatable",
     )
     group.add_argument("--threads", type=int, metavar="N", help="threads of one operation (default: all cores)")
     group.add_argument(
@@ -188,16 +190,18 @@ def _compare(parser: Parser) -> None:
     group.add_argument("--strategies", metavar="A,B", help="ways to compare (default: all)")
     group.add_argument("--budget", default="15m", metavar="TIME", help="90s, 15m, 2h or none (default 15m)")
     group.add_argument(
-        "--seeds", type=int, metavar="N", help="runs of the chosen settings (default: 3; 1 on five folds)"
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="runs of the chosen settings (default: 2 to 5, more where it is close; on five folds 1 or 2)",
+    )
+    group.add_argument(
+        "--no-race",
+        dest="race",
+        action="store_false",
+        help="search and run every way to its end, also those that fall behind",
     )
     group.add_argument("--folds", type=int, metavar="N", help="folds that are run at the most (default: all)")
-    group.add_argument(
-        "--tuning",
-        type=int,
-        default=3,
-        metavar="N",
-        help="learning rates tried for each way (default 3); one with fewer heads to choose among tries more rates",
-    )
     group.add_argument(
         "--margin", type=float, default=0.01, metavar="SHARE", help="half the width of a tie (default 0.01)"
     )
@@ -207,8 +211,33 @@ def _compare(parser: Parser) -> None:
     group.add_argument(
         "--dry-run", action="store_true", help="show who would learn, when, and the price; train nothing"
     )
+    _searching(parser)
     _training(parser)
     _talking(parser)
+
+
+def _searching(parser: Parser) -> None:
+    group = parser.add_argument_group("search")
+    group.add_argument(
+        "--tuning",
+        type=int,
+        default=3,
+        metavar="N",
+        help="learning rates of the grid for each way (default 3); one with fewer heads to choose among tries more",
+    )
+    group.add_argument(
+        "--search",
+        default="grid",
+        metavar="HOW",
+        help="how settings are searched: grid (default), or random or tpe, which draw from each way's own ranges (tpe "
+        "where it expects most; it needs the extra 'search')",
+    )
+    group.add_argument(
+        "--trials",
+        type=int,
+        metavar="N",
+        help="trials of each way's search, where they are drawn (default: as many as the grid takes)",
+    )
 
 
 def _fit(parser: Parser) -> None:

@@ -50,7 +50,7 @@ def closing(record: Mapping[str, Any], folder: Path) -> str:
     if given is not None:
         metric = record["metric"]
         test = f"; its own {metric} on test: {points(given['test'][metric])}" if given["test"] else ""
-        lines.append(f"model    {folder / 'model'}  ({given['name']}, trained once more on all rows but test{test})")
+        lines.append(f"model    {folder / 'model'}  ({given['name']}, {_trained_on(given)}{test})")
         lines.append(
             f"         {given['loads_with'].replace(chr(34) + 'model' + chr(34), repr(str(folder / 'model')))}"
         )
@@ -61,6 +61,12 @@ def closing(record: Mapping[str, Any], folder: Path) -> str:
     goes = record.get("goes", 1)
     lines.append(f"time     {spelled(record['seconds'])}{f' in {goes} goes' if goes > 1 else ''}{holds}")
     return "\n".join(lines)
+
+
+def _trained_on(given: Mapping[str, Any]) -> str:
+    if given.get("as_it_is"):
+        return f"as it was trained on {given['rows']:,} rows of the comparison, for the budget was spent"
+    return "trained once more on all rows but test"
 
 
 def unseen(predictions: Mapping[str, Any]) -> str:
@@ -87,7 +93,7 @@ def plan_table(plan: Mapping[str, Any]) -> str:
     for arm in plan["arms"]:
         for number, stage in enumerate(arm["stages"]):
             first = number == 0
-            rates = setting(stage["learning_rates"]) if first and stage["learning_rates"] else ""
+            rates = _rates(stage, drawn=stage.get("rates_drawn", False)) if first and stage["learning_rates"] else ""
             price = _brief(arm["price_seconds"]) if arm["kept"] else "dropped"
             table.add_row(
                 arm["name"] if first else "",
@@ -101,22 +107,49 @@ def plan_table(plan: Mapping[str, Any]) -> str:
                 style="" if arm["kept"] else "dim",
             )
     table.add_section()
-    for name, key in (("shared", "prefix_seconds"), ("at the end", "refit_seconds"), ("in all", "total_seconds")):
+    for name, key in (("shared", "prefix_seconds"), ("at the end", "refit_seconds"), ("all of it", "whole_seconds")):
         table.add_row(name, *[""] * 6, _brief(plan[key]))
-    dropped = [f"{arm['name']} {arm['reason']}" for arm in plan["arms"] if not arm["kept"]]
+    dropped = [f"{arm['name']}: {arm['reason']}" for arm in plan["arms"] if not arm["kept"]]
     lines = [
-        f"Each way is searched, then run with {runs_of(plan)}. Shared: frozen layers are computed once.",
-        "At the end: the way handed over is trained once more on all rows; the price is that of the dearest.",
+        f"{_sentence(told_in_short(plan))}; searched{_SEARCHED[plan.get('search', 'grid')]}.",
+        "Price: of a way's whole search and all its runs. Shared: frozen layers are computed once. At the end: the way "
+        "handed over is trained once more on all rows; the price is that of the dearest.",
         "All prices are upper bounds, for training stops early where it no longer helps.",
     ]
-    lines += [f"dropped: {'; '.join(dropped)}"] if dropped else []
+    if plan["race"]:
+        lines.insert(1, "It is a race: a way that falls behind leaves, and what it would have cost goes to the others.")
+    lines += [f"left out: {'; '.join(dropped)}"] if dropped else []
     return rendered(table) + "\n".join(lines) + "\n"
 
 
-def runs_of(plan: Mapping[str, Any]) -> str:
-    """How often each way is run: "3 seeds", "1 seed on each of 5 folds"."""
+_SEARCHED = {"grid": " on a grid", "random": " at random in its own ranges", "tpe": " by TPE in its own ranges"}
+
+
+def _rates(stage: Mapping[str, Any], *, drawn: bool) -> str:
+    """A stage's learning rates; where they are drawn, from the lowest to the highest."""
+    rates = stage["learning_rates"]
+    return f"{setting(min(rates))} to {setting(max(rates))}" if drawn else setting(rates)
+
+
+def told_in_short(plan: Mapping[str, Any]) -> str:
+    """A plan in half a line: "5 ways, 2 to 5 seeds each, at most 12 min"."""
+    ways = counted(sum(arm["kept"] for arm in plan["arms"]), "way")
+    each = "" if ways == "1 way" else " each"
+    price = spelled(plan["total_seconds"])
+    if plan["total_seconds"] < plan["whole_seconds"]:
+        price += f", the budget (all of it would take up to {spelled(plan['whole_seconds'])})"
+    return f"{ways}, {_runs_of(plan)}{each}, at most {price}"
+
+
+def _runs_of(plan: Mapping[str, Any]) -> str:
+    """How often a way is run: "3 seeds", "2 to 5 seeds", "1 to 2 seeds on each of 5 folds"."""
     folds = f" on each of {plan['folds']} folds" if plan["folds"] > 1 else ""
-    return counted(plan["seeds"], "seed") + folds
+    seeds = counted(plan["most_seeds"], "seed")
+    return (f"{plan['seeds']} to {seeds}" if plan["seeds"] < plan["most_seeds"] else seeds) + folds
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def rendered(what: RenderableType, width: int | None = None) -> str:
@@ -141,7 +174,8 @@ def _named(arm: Mapping[str, Any]) -> Text:
 
 
 def _notes(arm: Mapping[str, Any], chosen: str | None) -> Text:
-    notes = [f"{arm['state']}: {arm['reason']}"] if arm["state"] != "done" else []
+    notes = [f"{arm['state']}: {arm['reason']}"] if arm["state"] not in ("done", "left") else []
+    notes += ["left the race"] if arm["state"] == "left" else []
     notes += ["handed over"] if arm["name"] == chosen else []
     notes += ["floor"] if arm["floor"] else []
     notes += ["starved"] if arm["starved"] else []

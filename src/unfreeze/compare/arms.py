@@ -1,18 +1,36 @@
-"""An arm: a strategy on an encoder with its search range, and the small search that finds its best settings."""
+"""An arm: a strategy on an encoder with the settings to choose among."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from math import ceil, isfinite
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from unfreeze.compare.material import Material
+from unfreeze.compare.overrides import Overrides, read_overrides
+from unfreeze.compare.space import Space, epochs_of, space_of
 from unfreeze.compare.trials import Trial
 from unfreeze.encoders.head_settings import HeadSettings
-from unfreeze.engine.settings import TrainingSettings
-from unfreeze.errors import SettingsError, UnknownName
-from unfreeze.strategies import STRATEGIES, Strategy, spelling_of, strategy_named
+from unfreeze.engine.settings import TrainingSettings, range_for
+from unfreeze.errors import SettingsError
+from unfreeze.strategies import STRATEGIES, Search, Strategy, spelling_of, strategy_named
 
-TUNABLE = tuple(f.name for f in fields(TrainingSettings) if f.name not in {"seed", "stop_after"})
+EDGE = 0.05
+"""A best rate this near to an end of its range, as a share of the whole on a log scale, lies at the edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """That an arm's settings are drawn, not laid out as a grid.
+
+    Attributes:
+        method: "random" or "tpe".
+        trials: how many trials the search takes at the most, that of the fitted schedule among them.
+        space: where the settings are drawn from.
+    """
+
+    method: str
+    trials: int
+    space: Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +42,12 @@ class Arm:
         strategy: what it does.
         heads: heads to choose among, the standard one first.
         rates: learning rates to choose among, the most likely one first; one that is not used where nothing learns.
-        base: the settings that are not searched.
+            Where rates are drawn from a range, its middle alone.
+        base: the settings that are not searched; of what is searched, the most likely values.
         fits_schedule: whether the search ends with a trial whose schedule is as long as the best trial needed.
+        grid: the settings to choose among where the user listed values, those of ``base`` first; empty for ``rates``
+            on ``base``.
+        sampling: how settings are drawn; None for a grid.
     """
 
     name: str
@@ -34,6 +56,8 @@ class Arm:
     rates: tuple[float, ...]
     base: TrainingSettings
     fits_schedule: bool = False
+    grid: tuple[TrainingSettings, ...] = ()
+    sampling: Sampling | None = None
 
     @property
     def learns(self) -> bool:
@@ -41,81 +65,119 @@ class Arm:
         return self.strategy.search.learning_rate is not None
 
     @property
+    def points(self) -> tuple[TrainingSettings, ...]:
+        """The points of the grid, the most likely one first."""
+        return self.grid or tuple(replace(self.base, learning_rate=rate) for rate in self.rates)
+
+    @property
     def tuning_trials(self) -> int:
-        """How many trials the search takes."""
-        return len(self.rates) + len(self.heads) - 1 + self.fits_schedule
+        """How many trials the search takes at the most."""
+        if self.sampling is not None:
+            return self.sampling.trials
+        return len(self.points) + len(self.heads) - 1 + self.fits_schedule
+
+    @property
+    def longest(self) -> int:
+        """The most epochs that a trial of the search has, that of the fitted schedule left out."""
+        if self.sampling is not None:
+            return self.sampling.space.longest
+        return max(settings.num_train_epochs for settings in self.points)
+
+    @property
+    def rate_range(self) -> tuple[float, float] | None:
+        """Lowest and highest rate, where rates are drawn from a range."""
+        drawn = self.sampling.space.rates if self.sampling is not None else None
+        return None if drawn is None else (drawn.low, drawn.high)
 
     def trial(self, head: HeadSettings, rate: float, *, seed: int, fold: int | None) -> Trial:
+        """One trial of this arm, with its base settings but for the rate."""
+        return self.trial_with(head, replace(self.base, learning_rate=rate), seed=seed, fold=fold)
+
+    def trial_with(self, head: HeadSettings, settings: TrainingSettings, *, seed: int, fold: int | None) -> Trial:
         """One trial of this arm."""
-        return Trial(self.name, head, replace(self.base, learning_rate=rate, seed=seed), fold)
+        return Trial(self.name, head, replace(settings, seed=seed), fold)
 
     def starved(self, chosen: Trial, steps_per_epoch: int) -> str | None:
-        """Why this arm was not at its best, None if it was."""
-        search = self.strategy.search
+        """Why this arm was not at its best, None if it was.
+
+        Args:
+            chosen: its best trial.
+            steps_per_epoch: optimizer steps in one epoch, at the batch size of ``base``.
+        """
+        search, settings = self.strategy.search, chosen.settings
         if search.learning_rate is None or search.floor:
             return None
-        rate, longest = chosen.settings.learning_rate, max(self.base.num_train_epochs, chosen.settings.num_train_epochs)
-        steps = longest * steps_per_epoch
-        if len(self.rates) > 2 and rate in (min(self.rates), max(self.rates)):
-            return f"its best learning rate, {rate:g}, lies at the edge of the range that was tried"
+        if self._at_the_edge(settings.learning_rate):
+            return f"its best learning rate, {settings.learning_rate:g}, lies at the edge of the range that was tried"
+        features = steps_per_epoch * self.base.per_device_train_batch_size
+        steps = max(self.base.num_train_epochs, settings.num_train_epochs) * settings.steps_per_epoch(features)
         if steps < search.min_steps:
             return f"{steps} training steps are fewer than the {search.min_steps} it needs"
         return None
 
+    def _at_the_edge(self, rate: float) -> bool:
+        drawn = self.sampling.space.rates if self.sampling is not None else None
+        if drawn is not None:
+            return not EDGE < drawn.share(rate) < 1 - EDGE
+        return len(self.rates) > 2 and rate in (min(self.rates), max(self.rates))
+
 
 def make_arms(
-    names: Sequence[str] | None, material: Material, *, tuning: int, overrides: Mapping[str, Any], seed: int
+    names: Sequence[str] | None,
+    material: Material,
+    *,
+    tuning: int,
+    overrides: Mapping[str, Any],
+    seed: int,
+    search: str = "grid",
+    trials: int | None = None,
 ) -> list[Arm]:
     """The arms of a comparison, in order of priority.
 
     Every arm gets the same number of tuning trials, as many as the most heads take at least: one that has more heads to
-    choose among tries fewer learning rates. Where the user fixed the rate, each arm tries all of its heads and nothing
-    else. A floor that learns is tried once. With ``tuning`` 0 nothing is searched: each arm has the middle of its rates
-    and the last of its heads, which reads the most.
+    choose among tries fewer learning rates. Where the user fixed the rate, or listed values to choose among, a grid has
+    all heads, all of these values, and nothing else. A floor that learns is tried once. With ``tuning`` 0 nothing is
+    searched: each arm has the middle of its rates and the last of its heads, which reads the most.
 
     Args:
         names: strategies as the user spells them; None for all.
         material: for the task's heads and the number of training rows.
         tuning: learning rates for an arm with the usual heads; 0 for no search.
-        overrides: training settings that the user fixed for all arms.
+        overrides: training settings that the user fixed for all arms, or listed to choose among.
         seed: of the first run.
+        search: "grid"; or "random" or "tpe", which draw from each arm's own space.
+        trials: of each arm, where settings are drawn; None for as many as the usual grid takes.
 
     Raises:
         UnknownName: a strategy, or a setting, that does not exist.
         SettingsError: a strategy is named twice, or a setting has a value that it cannot have.
     """
-    _check_overrides(overrides)
+    said = read_overrides(overrides)
+    chosen = _named(names)
+    features = len(material.places(material.splits.folds[0].train))
+    heads = [_heads(material, strategy) for strategy in chosen]
+    usual = 0
+    if tuning:
+        most = [len(some) for some, strategy in zip(heads, chosen, strict=True) if not strategy.search.floor]
+        usual = max(tuning + len(material.task.heads(reads_layers=False)) - 1, *most, 1)
+    else:
+        heads = [some[-1:] for some in heads]
+    arms = [
+        _arm(strategy, some, said, trials=usual, features=features, seed=seed)
+        for strategy, some in zip(chosen, heads, strict=True)
+    ]
+    if search == "grid":
+        return [_listing(arm, said, features) for arm in arms]
+    return [_drawing(arm, said, features, method=search, trials=trials or usual + arm.fits_schedule) for arm in arms]
+
+
+def _named(names: Sequence[str] | None) -> list[Strategy]:
+    """The strategies in order of priority, floors last."""
     chosen = [strategy_named(name) for name in (names if names is not None else STRATEGIES)]
     spelled = [spelling_of(strategy) for strategy in chosen]
     if len(set(spelled)) < len(spelled):
         raise SettingsError(f"a strategy is named twice: {', '.join(spelled)}")
-    chosen.sort(key=lambda strategy: (strategy.search.floor, strategy.search.priority))
-    usual = TrainingSettings(**dict(overrides))
-    steps = usual.steps_per_epoch(len(material.places(material.splits.folds[0].train)))
-    heads = [_heads(material, strategy) for strategy in chosen]
-    if not tuning:
-        heads = [some[-1:] for some in heads]
-        pairs = zip(chosen, heads, strict=True)
-        return [_arm(strategy, some, 0, overrides, steps, seed) for strategy, some in pairs]
-    most = [len(some) for some, strategy in zip(heads, chosen, strict=True) if not strategy.search.floor]
-    trials = max(tuning + len(material.task.heads(reads_layers=False)) - 1, *most, 1)
-    pairs = zip(chosen, heads, strict=True)
-    return [_arm(strategy, some, trials, overrides, steps, seed) for strategy, some in pairs]
-
-
-def _check_overrides(overrides: Mapping[str, Any]) -> None:
-    """Refuse settings that do not exist, or whose values are no numbers; the numbers' ranges are checked elsewhere."""
-    unknown = [key for key in overrides if key not in TUNABLE]
-    if unknown:
-        raise UnknownName("training setting", unknown[0], TUNABLE)
-    whole = {f.name for f in fields(TrainingSettings) if f.type is int}
-    wrong = [
-        f"{key} must be a {'whole ' if key in whole else ''}number; got {value!r}"
-        for key, value in overrides.items()
-        if isinstance(value, bool) or not isinstance(value, int if key in whole else (int, float))
-    ]
-    if wrong:
-        raise SettingsError("; ".join(wrong))
+    return sorted(chosen, key=lambda strategy: (strategy.search.floor, strategy.search.priority))
 
 
 def _heads(material: Material, strategy: Strategy) -> tuple[HeadSettings, ...]:
@@ -129,60 +191,51 @@ def _heads(material: Material, strategy: Strategy) -> tuple[HeadSettings, ...]:
 
 
 def _arm(
-    strategy: Strategy,
-    heads: tuple[HeadSettings, ...],
-    trials: int,
-    overrides: Mapping[str, Any],
-    steps: int,
-    seed: int,
+    strategy: Strategy, heads: tuple[HeadSettings, ...], said: Overrides, *, trials: int, features: int, seed: int
 ) -> Arm:
-    search = strategy.search
+    """An arm whose search is the usual grid: learning rates, as many as so many trials leave room for."""
+    search = _search_of(strategy, said)
     learns = search.learning_rate is not None
-    fits = trials > 0 and learns and not search.floor and "num_train_epochs" not in overrides
-    epochs = max(search.num_train_epochs, ceil(search.min_steps / steps), 1)
-    rates = search.rates(1 if search.floor else max(1, trials - len(heads) + 1)) if learns else (1.0,)
-    if "learning_rate" in overrides and learns:
-        rates = (float(overrides["learning_rate"]),)
-    base = TrainingSettings(
-        **({"num_train_epochs": epochs} | dict(overrides) | {"learning_rate": rates[0], "seed": seed})
-    )
-    return Arm(spelling_of(strategy), strategy, heads, rates, base, fits)
+    fits = trials > 0 and learns and not search.floor and not said.says("num_train_epochs")
+    rates = search.rates(1 if search.floor or said.lists else max(1, trials - len(heads) + 1)) if learns else (1.0,)
+    if learns and said.says("learning_rate"):
+        rates = (said.first["learning_rate"],)
+    base = TrainingSettings(**(said.first | {"learning_rate": rates[0], "seed": seed}))
+    return Arm(spelling_of(strategy), strategy, heads, rates, _with_epochs(base, search, said, features), fits)
 
 
-def search_order(arm: Arm, scores: Mapping[Trial, float], *, seed: int, fold: int) -> Iterator[list[Trial]]:
-    """The trials of an arm's search, in lists whose trials may run side by side.
-
-    Every head at the first rate, then every other rate with the best head.
-
-    Args:
-        arm: what is searched.
-        scores: the scores of trials already given out, filled by the caller before it asks for the next list.
-        seed: of all its trials.
-        fold: of all its trials.
-    """
-    yield [arm.trial(head, arm.rates[0], seed=seed, fold=fold) for head in arm.heads]
-    best = best_trial(scores).head
-    yield [arm.trial(best, rate, seed=seed, fold=fold) for rate in arm.rates[1:]]
+def _search_of(strategy: Strategy, said: Overrides) -> Search:
+    """A strategy's search range, for the optimizer that the user chose."""
+    search = strategy.search
+    return replace(search, learning_rate=range_for(said.first.get("optim", "adamw"), search.learning_rate))
 
 
-def fitted_schedule(best: Trial, best_epoch: int) -> Trial | None:
-    """The best trial once more, its schedule as long as it needed; None where that is the schedule it had.
-
-    A run that was best early, while its rate was still high, has not been brought to rest: it gets a schedule that ends
-    one epoch later than that. One that was best in its last epoch gets half as many again.
-
-    Source: Mosbach, Andriushchenko & Klakow 2021, arXiv:2006.04884, section 6: what looks like a bad optimum is often
-    a schedule of the wrong length.
-
-    Args:
-        best: the best trial of the search so far.
-        best_epoch: after how many epochs its validation score was best.
-    """
-    epochs = best.settings.num_train_epochs
-    fitting = ceil(1.5 * epochs) if best_epoch >= epochs else best_epoch + 1
-    return None if fitting == epochs else replace(best, settings=replace(best.settings, num_train_epochs=fitting))
+def _with_epochs(settings: TrainingSettings, search: Search, said: Overrides, features: int) -> TrainingSettings:
+    """Settings with the epochs that a strategy needs at their batch size, unless the user chose the epochs."""
+    if said.says("num_train_epochs"):
+        return settings
+    return replace(settings, num_train_epochs=epochs_of(search, settings, features=features))
 
 
-def best_trial(scores: Mapping[Trial, float]) -> Trial:
-    """The trial with the highest score; among equals the one tried first, so the standard head wins a tie."""
-    return max(scores, key=lambda trial: scores[trial] if isfinite(scores[trial]) else -1.0)
+def _listing(arm: Arm, said: Overrides, features: int) -> Arm:
+    """The arm with the full product of the values that the user listed, where there are any."""
+    search = arm.strategy.search
+    if not said.lists or not arm.learns or search.floor:
+        return arm
+    products = product(*said.lists.values())
+    points = (replace(arm.base, **dict(zip(said.lists, values, strict=True))) for values in products)
+    grid = tuple(_with_epochs(point, search, said, features) for point in points)
+    return replace(arm, rates=said.lists.get("learning_rate", arm.rates), grid=grid)
+
+
+def _drawing(arm: Arm, said: Overrides, features: int, *, method: str, trials: int) -> Arm:
+    """The arm with settings drawn from its own space; a floor, or one that does not learn, is tried as it is."""
+    search = arm.strategy.search
+    if not arm.learns or search.floor:
+        return arm
+    space = space_of(_search_of(arm.strategy, said), heads=arm.heads, base=arm.base, overrides=said, features=features)
+    fits, points = arm.fits_schedule and trials > 1, space.points()
+    if points is not None:
+        trials = min(trials, len({space.settings(point) for point in points}) + fits)
+    rates = said.lists.get("learning_rate", arm.rates[:1])
+    return replace(arm, rates=rates, fits_schedule=fits, sampling=Sampling(method, trials, space))

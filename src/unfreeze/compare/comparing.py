@@ -1,61 +1,25 @@
-"""Run a comparison: the arms' searches, then their runs over seeds and folds, then the floors that need no encoder."""
+"""Run a comparison: a race of the arms, its records in the ledger."""
 
 import statistics
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from unfreeze.compare.arms import Arm, best_trial, fitted_schedule, search_order
-from unfreeze.compare.driving import Course, drive
+from unfreeze.compare.arms import Arm
+from unfreeze.compare.clusters import Clusters, clusters_of
+from unfreeze.compare.driving import drive
 from unfreeze.compare.jobs import Answer, Executor, Job
 from unfreeze.compare.ledger import Ledger
 from unfreeze.compare.material import Material
-from unfreeze.compare.pricing import Shape
-from unfreeze.compare.statistics import RunScores
+from unfreeze.compare.outcomes import ArmOutcome, Tables
+from unfreeze.compare.race import Host, Race
+from unfreeze.compare.standing import Purse, Standing
+from unfreeze.compare.steward import Decision, Terms
 from unfreeze.compare.trials import Trial
 from unfreeze.compare.watching import Watcher
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.errors import Interrupted
-
-
-@dataclass(slots=True)
-class ArmOutcome:
-    """What an arm gave.
-
-    Attributes:
-        arm: which.
-        tuning: the search's trials with their validation scores, in the order tried; NaN where there is none.
-        tried: the ledger's records of all its trials, those of the search and those of the runs.
-        chosen: the best of them; its settings are those of all runs.
-        records: the ledger's records of the runs, by (seed, fold).
-        runs: scores and counts, for the verdict.
-        failed: why there is no result, if there is none.
-    """
-
-    arm: Arm
-    tuning: dict[Trial, float] = field(default_factory=dict)
-    tried: dict[Trial, dict[str, Any]] = field(default_factory=dict)
-    chosen: Trial | None = None
-    records: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
-    runs: RunScores | None = None
-    failed: str | None = None
-
-
-_Part = Generator[list[Job], dict[Trial, Answer], None]
-"""A part of a course."""
-
-
-@dataclass(frozen=True, slots=True)
-class Floor:
-    """A rival that needs no encoder: its counts on validation and on test, and the seconds it took."""
-
-    name: str
-    runs: RunScores
-    test: np.ndarray | None
-    seconds: float
 
 
 class Comparing:
@@ -68,7 +32,7 @@ class Comparing:
         watcher: who is told.
         seed: of the first run.
         together: names of arms whose trials learn from the same features, and are run together.
-        noted: called after each job, so that what it took is not lost with this process.
+        noted: called after each job with its trials, so that what it took is not lost with this process.
     """
 
     def __init__(
@@ -80,79 +44,70 @@ class Comparing:
         watcher: Watcher,
         seed: int,
         together: frozenset[str] = frozenset(),
-        noted: Callable[[], object] = lambda: None,
+        noted: Callable[[Sequence[Trial]], object] = lambda _: None,
     ) -> None:
         self._material, self._ledger, self._executor = material, ledger, executor
         self._watcher, self._seed, self._together, self._noted = watcher, seed, together, noted
+        self._tables = tables_of(material, ledger)
 
-    def outcomes(self, arms: Sequence[Arm], shape: Shape) -> list[ArmOutcome]:
-        """Search and run every arm.
+    def race(
+        self,
+        arms: Sequence[Arm],
+        terms: Terms,
+        *,
+        margin: float,
+        purse: Callable[[Sequence[ArmOutcome]], Purse] = lambda _: Purse(),
+        name: str = "race",
+        ran_out: Callable[[], bool] = lambda: False,
+    ) -> Race:
+        """Search and run the arms, and give the race that was run: its outcomes and its story.
+
+        Args:
+            arms: that start.
+            terms: under which the race is held.
+            margin: half the width of a tie, a fraction.
+            purse: what is left of the budget now, given the outcomes so far.
+            name: under which its decisions are kept in the ledger.
+            ran_out: whether it is the budget that ended the trials.
 
         Raises:
             Interrupted: the watcher said so; checkpoints of the trials under way are in the ledger.
         """
-        return drive([self.course(arm, shape) for arm in arms], self._executor, answered=self._stored, told=self._told)
+        standing = Standing(self._tables, self._material.task.score, margin, self._seed)
+        host = Host(
+            purse,
+            lambda stage, make: self._decided(f"{name}: {stage}", make),
+            self._jobs,
+            self._decided_on,
+            side_by_side=self._executor.capacity > 1,
+        )
+        race = Race(arms, terms=terms, standing=standing, host=host)
+        try:
+            drive([race.course()], self._executor, answered=self._stored, told=self._told)
+        except Interrupted:
+            if not ran_out():
+                raise
+            race.finish("the budget is spent", answered=self._stored)
+        for outcome in race.outcomes.values():
+            if outcome.failed is not None:
+                self._watcher.said(f"{outcome.arm.name} gives no result: {outcome.failed}")
+        return race
 
-    def course(self, arm: Arm, shape: Shape) -> Course:
-        """All that is run for one arm: yields jobs that may run side by side, is sent their answers."""
-        outcome = ArmOutcome(arm)
-        yield from self._searching(outcome)
-        if outcome.failed is None:
-            yield from self._running(outcome, shape)
-        if outcome.failed is not None:
-            self._watcher.said(f"{arm.name} gives no result: {outcome.failed}")
-        return outcome
+    def _decided(self, name: str, make: Callable[[], Decision]) -> Decision:
+        """A decision that was made before, or is made now and kept."""
+        stored: Decision | None = self._ledger.decision(name)
+        if stored is None:
+            stored = make()
+            self._ledger.decide(name, stored)
+        return stored
 
-    def _searching(self, outcome: ArmOutcome) -> _Part:
-        """Find an arm's settings on the first fold with the first seed.
+    def _decided_on(self, decision: Decision) -> None:
+        for name, why in decision["out"].items():
+            self._watcher.left(name, why)
+        if decision.get("why"):
+            self._watcher.said(decision["why"])
 
-        Settings that cannot be trained, or diverge, count as worse than all others; the arm fails if no other is left.
-        """
-        arm, reasons = outcome.arm, list[str]()
-        for trials in search_order(arm, outcome.tuning, seed=self._seed, fold=0):
-            yield from self._trying(outcome, trials, reasons)
-        best = best_trial(outcome.tuning)
-        if arm.fits_schedule and best in outcome.tried:
-            fitted = fitted_schedule(best, outcome.tried[best]["best_epoch"])
-            yield from self._trying(outcome, [] if fitted is None else [fitted], reasons)
-        outcome.chosen = best_trial(outcome.tuning)
-        if not np.isfinite(outcome.tuning[outcome.chosen]):
-            outcome.failed = reasons[0] if reasons else "its loss became infinite under every setting tried"
-
-    def _trying(self, outcome: ArmOutcome, trials: Sequence[Trial], reasons: list[str]) -> _Part:
-        """Some trials of a search: their scores, or the reasons why they have none."""
-        arm, before = outcome.arm, len(outcome.tuning)
-        doing = [f"settings {before + i + 1} of {arm.tuning_trials}" for i in range(len(trials))]
-        answers = yield self._jobs(arm, trials, doing)
-        for trial in trials:
-            answer = answers[trial]
-            if isinstance(answer, str):
-                reasons.append(answer)
-                outcome.tuning[trial] = float("nan")
-            else:
-                outcome.tried[trial] = answer
-                outcome.tuning[trial] = score_of(answer, self._material.task.metric)
-
-    def _running(self, outcome: ArmOutcome, shape: Shape) -> _Part:
-        """Run an arm's chosen settings over seeds and folds."""
-        arm, chosen = outcome.arm, outcome.chosen
-        seeds = 1 if arm.strategy.search.floor else shape.seeds
-        places = [(seed, fold) for seed in range(self._seed, self._seed + seeds) for fold in range(shape.folds)]
-        trials = {place: chosen.again(seed=place[0], fold=place[1]) for place in places}  # type: ignore[union-attr]
-        doing = [
-            f"seed {seed + 1 - self._seed} of {seeds}" + (f", fold {fold + 1}" if shape.folds > 1 else "")
-            for seed, fold in places
-        ]
-        answers = yield self._jobs(arm, [*trials.values()], doing)
-        for place, trial in trials.items():
-            answer = answers[trial]
-            if isinstance(answer, str):
-                outcome.failed = answer
-                return
-            outcome.tried[trial] = outcome.records[place] = answer
-        outcome.runs = self._run_scores(outcome, seeds, shape.folds)
-
-    def _jobs(self, arm: Arm, trials: Sequence[Trial], doing: Sequence[str]) -> list[Job]:
+    def _jobs(self, arm: Arm, trials: Sequence[Trial], *, doing: Sequence[str]) -> list[Job]:
         """A job for each trial; one for all that read the same features and learn a head only."""
         if arm.name not in self._together:
             return [Job(arm.name, (trial,), what) for trial, what in zip(trials, doing, strict=True)]
@@ -175,77 +130,25 @@ class Comparing:
                 raise Interrupted("stopped; the same command goes on from here")
             self._watcher.began(job.arm, job.doing)
             return
-        self._noted()
+        self._noted(job.trials)
         for answer in answers.values():
             if not isinstance(answer, str):
-                score = score_of(answer, self._material.task.metric)
+                score = self._tables.score_of(answer)
                 if np.isfinite(score):
                     self._watcher.scored(job.arm, score)
                 self._watcher.ended(job.arm, answer)
 
-    def _run_scores(self, outcome: ArmOutcome, seeds: int, folds: int) -> RunScores:
-        """Scores and counts of all runs, in one order of the examples; NaN where a run diverged."""
-        chosen, rows = outcome.chosen, self.validated(folds)
-        place = {example: i for i, example in enumerate(rows)}
-        scores = np.full((seeds, folds), np.nan)
-        counts: np.ndarray | None = None
-        for (seed, fold), record in outcome.records.items():
-            trial = chosen.again(seed=seed, fold=fold)  # type: ignore[union-attr]
-            outputs = self._ledger.outputs(trial)
-            some = outputs["validation/counts"]
-            if counts is None:
-                counts = np.full((seeds, len(rows), some.shape[1]), np.nan)
-            scores[seed - self._seed, fold] = score_of(record, self._material.task.metric)
-            if record["state"] == "done":
-                counts[seed - self._seed, [place[i] for i in outputs["validation/examples"]]] = some
-        assert counts is not None, "an arm has at least one run"
-        return RunScores(scores, counts, self.validation_share)
 
-    def validated(self, folds: int) -> list[int]:
-        """The examples that the first ``folds`` folds validate on, rising."""
-        return sorted(example for fold in self._material.splits.folds[:folds] for example in fold.validation)
+def tables_of(material: Material, ledger: Ledger) -> Tables:
+    """What turns the records of a ledger into scores and counts."""
+    folds = material.splits.folds
+    share = len(folds[0].validation) / len(folds[0].train)
+    validated = [fold.validation for fold in folds]
 
-    @property
-    def validation_share(self) -> float:
-        """Validation rows / training rows of a fold."""
-        fold = self._material.splits.folds[0]
-        return len(fold.validation) / len(fold.train)
+    def together(rows: Sequence[int]) -> Clusters | None:
+        return clusters_of([material.examples[row] for row in rows])
 
-    def floors(self, shape: Shape) -> list[Floor]:
-        """Rivals that need no encoder, on the same folds, and on test from all other rows."""
-        task, examples, started = self._material.task, self._material.examples, time.perf_counter()
-        rows = self.validated(shape.folds)
-        place = {example: i for i, example in enumerate(rows)}
-        found: dict[str, np.ndarray] = {}
-        scores: dict[str, list[float]] = {}
-        for fold in self._material.splits.folds[: shape.folds]:
-            train, validation = [examples[i] for i in fold.train], [examples[i] for i in fold.validation]
-            for name, predictions in task.floors(train, validation, seed=self._seed).items():
-                counts = task.counts(validation, predictions)
-                found.setdefault(name, np.zeros((1, len(rows), counts.shape[1])))
-                found[name][0, [place[i] for i in fold.validation]] = counts
-                scores.setdefault(name, []).append(float(task.score(counts.sum(0))))
-        tested: Mapping[str, Any] = {}
-        test = [examples[i] for i in self._material.splits.test]
-        if test:
-            tested = task.floors([examples[i] for i in self._material.splits.not_test], test, seed=self._seed)
-        seconds = (time.perf_counter() - started) / max(1, len(found) * (shape.folds + 1))
-        return [
-            Floor(
-                name,
-                RunScores(np.array([scores[name]]), counts, self.validation_share),
-                task.counts(test, tested[name]) if test else None,
-                seconds,
-            )
-            for name, counts in found.items()
-        ]
-
-
-def score_of(record: Mapping[str, Any], metric: str) -> float:
-    """A record's validation score; NaN where the run diverged or nothing was validated."""
-    if record["state"] != "done" or "validation" not in record["scores"]:
-        return float("nan")
-    return float(record["scores"]["validation"][metric])
+    return Tables(material.task.metric, validated, share, ledger.outputs, together)
 
 
 def epochs_for_all_rows(records: Sequence[Mapping[str, Any]]) -> int:

@@ -20,14 +20,14 @@ def stages_of(arm: Arm, material: Material) -> list[dict[str, Any]]:
 
     Returns:
         For each stage: where it starts (a fraction of training), what learns, how many parameters and what share of
-        all, and the learning rates that would be tried.
+        all, and the learning rates that would be tried; where these are drawn, the ends of their range.
     """
     task, head = material.task, arm.heads[0]
     model = build_model(
         material.encoder, head, kind=task.kind, labels=task.labels, weights="pretrained", seed=arm.base.seed
     )
     outline = read_outline(model)
-    rates = [] if not arm.learns else list(arm.rates)
+    rates = list(arm.rate_range or arm.rates) if arm.learns else []
     return [
         {
             "start": stage.start,
@@ -35,6 +35,7 @@ def stages_of(arm: Arm, material: Material) -> list[dict[str, Any]]:
             "trainable_parameters": outline.size(stage.trainable),
             "share": outline.size(stage.trainable) / outline.size(outline.names),
             "learning_rates": [rate * scale for rate in rates for scale in sorted({g.lr_scale for g in stage.groups})],
+            "rates_drawn": arm.rate_range is not None,
         }
         for stage in arm.strategy.plan(outline).stages
     ]

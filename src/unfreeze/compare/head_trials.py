@@ -82,7 +82,12 @@ class HeadTrials:
         self._refused: set[tuple[str, HeadSettings]] = set()
 
     def run(
-        self, trials: Sequence[Trial], *, folder_of: Callable[[Trial], Path], watch: Watch
+        self,
+        trials: Sequence[Trial],
+        *,
+        folder_of: Callable[[Trial], Path],
+        watch: Watch,
+        kept: Callable[[Trial, Trained, dict[str, Any]], None] = lambda *_: None,
     ) -> dict[Trial, dict[str, Any]]:
         """Train and score those of some trials that only train a linear layer on frozen features.
 
@@ -90,6 +95,7 @@ class HeadTrials:
             trials: of any strategies.
             folder_of: where a trial's record goes; what is there is replaced.
             watch: how they report.
+            kept: called with each one's model and its record, once that is in its folder.
 
         Returns:
             The records of these trials, as ``run_trial`` gives them, all of them published. The others are left out:
@@ -116,6 +122,11 @@ class HeadTrials:
                 recorded = clock.lap(1)
                 record["seconds"], record["cpu_seconds"] = map(sum, zip(prepared, trained, recorded, strict=True))
                 publish_trial(folder_of(trial), record=record, outputs=outputs)
+                kept(
+                    trial,
+                    Trained(beginning.kind.model, beginning.kind.outline, beginning.kind.plan, head.state),
+                    record,
+                )
                 records[trial] = record
         return records
 

@@ -4,12 +4,15 @@ Every score here is a function of counts summed over examples (accuracy: correct
 A resample is therefore a weight for each example times the counts, and no prediction is ever scored again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from unfreeze.compare.clusters import Clusters
+from unfreeze.compare.numerals import counted
 
 Array = NDArray[np.float64]
 Score = Callable[[Array], Array]
@@ -49,12 +52,12 @@ def check_level(level: float) -> None:
         raise ValueError(f"a confidence level lies strictly between 0 and 1, such as 0.95; got {level}")
 
 
-def unit_counts(counts: ArrayLike, clusters: Sequence[object] | ArrayLike | None = None) -> Array:
+def unit_counts(counts: ArrayLike, clusters: Clusters | None = None) -> Array:
     """The counts of what is resampled: of each example, or summed over each cluster.
 
     Args:
         counts: (examples, counts), float.
-        clusters: one name or number an example, such as its document; None where examples stand alone.
+        clusters: which examples belong together, such as to a document; None where they stand alone.
 
     Returns:
         (units, counts), float64.
@@ -69,10 +72,9 @@ def unit_counts(counts: ArrayLike, clusters: Sequence[object] | ArrayLike | None
         )
     if clusters is None:
         return rows
-    names = np.asarray(clusters)
-    if names.shape != (len(rows),):
-        raise ValueError(f"one cluster an example: {len(rows)} examples, but clusters of shape {names.shape}")
-    index = np.unique(names, return_inverse=True)[1]
+    if clusters.numbers.shape != (len(rows),):
+        raise ValueError(f"one cluster an example: {len(rows)} examples, but clusters {clusters.numbers.shape}")
+    index = np.unique(clusters.numbers, return_inverse=True)[1]
     sums = np.zeros((int(index.max()) + 1, rows.shape[1]))
     np.add.at(sums, index, rows)
     return sums
@@ -156,33 +158,50 @@ def unseen_share(units: int, level: float) -> float:
     return float(1 - ((1 - level) / 2) ** (1 / units))
 
 
-def percentile_ends(draws: Array, units: int, *, level: float) -> tuple[float, float]:
-    """The ends of the percentile interval of bootstrap draws; where all draws agree, widened by ``unseen_share``."""
+def percentile_ends(draws: Array, point: float, *, units: int, level: float) -> tuple[float, float]:
+    """The ends of the percentile interval of bootstrap draws, stretched because few units show too little spread.
+
+    A bootstrap of n units divides by n where n - 1 is right, and knows no t: its interval is too narrow by a fifth with
+    ten documents, by a hundredth with two hundred rows. Where all draws agree, ``unseen_share`` is added.
+
+    Args:
+        draws: (resamples,), the score of each resample.
+        point: the score itself, from which both ends are stretched.
+        units: how many examples or clusters were resampled.
+        level: the confidence level.
+
+    Source:
+        Hesterberg 2015, What teachers should know about the bootstrap, The American Statistician 69(4), section 4.4
+        (narrowness bias; the expanded percentile interval).
+    """
+    from scipy.special import ndtri, stdtrit
+
     tail = (1 - level) / 2
     low, high = (float(end) for end in np.quantile(draws, [tail, 1 - tail]))
     if high - low < 1e-12:
         room = unseen_share(units, level)
         return low - room, high + room
-    return low, high
+    stretch = float(stdtrit(units - 1, 1 - tail) / ndtri(1 - tail)) * np.sqrt(units / (units - 1))
+    return point - (point - low) * stretch, point + (high - point) * stretch
 
 
 def bootstrap_interval(
     counts: ArrayLike,
     score: Score,
     *,
-    clusters: Sequence[object] | ArrayLike | None = None,
+    clusters: Clusters | None = None,
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
     """The interval of one arm's score that comes from having scored these examples and not others.
 
-    It does not hold training noise: that needs several seeds.
+    It does not hold training noise: that needs several seeds (``score_interval`` of the statistics).
 
     Args:
         counts: (examples, counts), float; all finite.
         score: summed counts of shape (..., counts) to scores of shape (...); finite for all-zero sums.
-        clusters: one name an example; whole clusters are drawn where given, such as the rows of one document.
+        clusters: which examples belong together; whole clusters are drawn where given.
         resamples: at least this many; more are drawn where the level needs them.
         level: the confidence level.
         seed: of the random draws.
@@ -199,9 +218,12 @@ def bootstrap_interval(
     check_level(level)
     units = unit_counts(counts, clusters)
     draws = score(resampled_sums(units, resamples=enough_resamples(resamples, level), seed=seed))
-    low, high = percentile_ends(draws, len(units), level=level)
     point = float(score(units.sum(axis=0)))
-    if 0 <= point <= 1 and draws.min() >= 0 and draws.max() <= 1:
-        low, high = max(0.0, low), min(1.0, high)
-    noun = "examples" if clusters is None else "clusters of examples"
-    return Interval(low, high, level, f"bootstrap over {len(units):,} {noun}")
+    low, high = percentile_ends(draws, point, units=len(units), level=level)
+    made = Interval(low, high, level, f"bootstrap over {resampled(len(units), clusters)}")
+    return made.clipped(0.0, 1.0) if 0 <= point <= 1 and draws.min() >= 0 and draws.max() <= 1 else made
+
+
+def resampled(units: int, clusters: Clusters | None) -> str:
+    """What was resampled, in words: "800 examples", "40 documents"."""
+    return counted(units, "example" if clusters is None else clusters.noun)

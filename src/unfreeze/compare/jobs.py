@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from unfreeze.compare.arms import Arm
+from unfreeze.compare.best_so_far import keep_if_best
 from unfreeze.compare.head_trials import HeadTrials
 from unfreeze.compare.material import Material
-from unfreeze.compare.trials import Trial, run_trial
+from unfreeze.compare.outcomes import score_of
+from unfreeze.compare.trials import Trained, Trial, run_trial
 from unfreeze.compare.watching import Watcher
 from unfreeze.engine.gradients import is_out_of_memory
 from unfreeze.engine.runtime import Runtime
 from unfreeze.engine.training import Watch
 from unfreeze.errors import SettingsError, UserError
+from unfreeze.strategies import strategy_named
 
 CHECKPOINT_SECONDS = "UNFREEZE_CHECKPOINT_SECONDS"
 """Environment variable: seconds between checkpoints, 60 if it is not set. Tests that kill a comparison set it lower."""
@@ -150,16 +153,24 @@ class Doing:
             Interrupted: ``watch`` said so.
         """
         answers: dict[Trial, Answer] = {}
-        answers |= self._heads.run(job.trials, folder_of=lambda trial: self._folder / trial.key, watch=watch)
+        answers |= self._heads.run(
+            job.trials, folder_of=lambda trial: self._folder / trial.key, watch=watch, kept=self._keep
+        )
         for number, trial in enumerate(job.trials):
             if trial not in answers:
                 answers[trial] = self._one(trial, watch.share(number, of=len(job.trials)))
         return answers
 
+    def _keep(self, trial: Trial, trained: Trained, record: dict[str, Any]) -> None:
+        """Keep the weights of a trial that may be handed over and is the best so far."""
+        if trial.fold is not None and not strategy_named(trial.strategy).search.floor:
+            score = score_of(record, self._material.task.metric)
+            keep_if_best(self._folder, trial, trained=trained, score=score)
+
     def _one(self, trial: Trial, watch: Watch) -> Answer:
         folder = self._folder / trial.key
         try:
-            return run_trial(self._material, trial, runtime=self._runtime, folder=folder, watch=watch)
+            return run_trial(self._material, trial, runtime=self._runtime, folder=folder, watch=watch, kept=self._keep)
         except UserError as error:
             return str(error)
         except (MemoryError, RuntimeError) as error:

@@ -1,14 +1,18 @@
 """What a user may choose about a comparison, checked before anything is read."""
 
-from collections.abc import Mapping
+import importlib.util
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from unfreeze.errors import SettingsError
+from unfreeze.errors import MissingExtra, SettingsError
 
 CACHE_BYTES = 2_000_000_000
 """What hidden states may take on disk unless the user says otherwise."""
+
+USUAL_RATES = 3
+"""Learning rates of the usual grid."""
 
 LAST_SEED = 2**32 - 1
 """What numpy and scikit-learn take."""
@@ -23,7 +27,8 @@ class Options:
         cache_bytes: what hidden states may take on disk; 0 to keep none there.
 
     Raises:
-        SettingsError: values outside what they may be; all of them at once.
+        SettingsError: values outside what they may be, or that do not go together; all of them at once.
+        MissingExtra: what the search needs is not installed.
     """
 
     text_column: str | None = None
@@ -35,7 +40,10 @@ class Options:
     budget_seconds: float | None = None
     seeds: int | None = None
     folds: int | None = None
-    tuning: int = 3
+    tuning: int = USUAL_RATES
+    search: str = "grid"
+    trials: int | None = None
+    race: bool = True
     seed: int = 0
     margin: float = 0.01
     prefer: Literal["score", "cheap"] = "score"
@@ -56,6 +64,8 @@ class Options:
             ("seeds", "at least 1", self.seeds is None or self.seeds >= 1),
             ("folds", "at least 1", self.folds is None or self.folds >= 1),
             ("tuning", "at least 0", self.tuning >= 0),
+            ("search", "'grid', 'random' or 'tpe'", self.search in ("grid", "random", "tpe")),
+            ("trials", "at least 1", self.trials is None or self.trials >= 1),
             ("workers", "at least 1", self.workers is None or self.workers >= 1),
             ("seed", f"between 0 and {LAST_SEED:,}, and so all that follow it", 0 <= self.seed <= LAST_SEED - more),
             ("margin", "a fraction between 0 and 1, such as 0.01 for one point", 0 < self.margin < 1),
@@ -67,5 +77,24 @@ class Options:
         wrong = [
             f"{name} must be {expected}; got {getattr(self, name)!r}" for name, expected, right in checks if not right
         ]
+        wrong += self._at_odds()
         if wrong:
             raise SettingsError("; ".join(wrong))
+        if self.search == "tpe" and importlib.util.find_spec("optuna") is None:
+            raise MissingExtra("search", "for the search 'tpe'")
+
+    def _at_odds(self) -> Iterator[str]:
+        """What was chosen of the search and does not go together."""
+        if self.search == "grid" and self.trials is not None:
+            yield (
+                "trials are for a search that draws settings, and a grid tries all of its own; leave --trials away, "
+                "choose the number of learning rates (--tuning 5), or draw settings (--search random)"
+            )
+        if self.search in ("random", "tpe") and self.tuning != USUAL_RATES:
+            yield (
+                f"tuning is the number of a grid's learning rates, and the search {self.search!r} draws them; leave "
+                "--tuning away, and choose the number of trials instead (--trials 8)"
+            )
+        listed = [name for name, value in self.settings.items() if isinstance(value, (list, tuple)) and len(value) > 1]
+        if listed and self.tuning == 0:
+            yield f"tuning 0 searches nothing, but {listed[0]} lists values to choose among; leave one of the two away"

@@ -16,6 +16,7 @@ from unfreeze.compare.options import Options
 from unfreeze.compare.pricing import (
     Shape,
     Speed,
+    entrants,
     fit_into,
     measure_speed,
     plan_as_dict,
@@ -24,13 +25,14 @@ from unfreeze.compare.pricing import (
     price_of_trial,
 )
 from unfreeze.compare.side_by_side import WORTHWHILE_SECONDS, Choice, calibrated, check_workers, most_workers
+from unfreeze.compare.steward import Terms
 from unfreeze.compare.watching import Watcher
 from unfreeze.compare.worker import Payload
 from unfreeze.encoders.outline import Outline
 from unfreeze.engine.runtime import Runtime
 
-SHORT = 0.1
-"""An arm this much cheaper than the dearest is run first, also where others run beside it."""
+CLOSE_SEEDS = {True: 2, False: 5}
+"""Seeds at the most for ways that cannot be told apart, where the user names no number: on several folds, on one."""
 
 
 class Planner:
@@ -38,6 +40,7 @@ class Planner:
 
     Attributes:
         workers: processes that run trials; settled by ``plan``.
+        name: of the plan, under which the ledger keeps what is decided; settled by ``plan``.
 
     Args:
         material: what all arms share.
@@ -63,16 +66,17 @@ class Planner:
     ) -> None:
         self._material, self._arms, self._outline = material, arms, outline
         self._options, self._runtime, self._watcher = options, runtime, watcher
-        self.workers = 1
+        self.workers, self.name = 1, ""
         if options.workers is not None:
             check_workers(options.workers, outline.size(outline.names))
 
     def plan(self, ledger: Ledger | None = None) -> dict[str, Any]:
         """What would be run, at what price, and what the budget leaves out."""
         asked = self._asked()
-        searched = [[arm.name, len(arm.heads), arm.rates, asdict(arm.base)] for arm in self._arms]
-        content = json.dumps([asdict(asked), searched, self._options.budget_seconds])
-        name = f"plan {hashlib.sha256(content.encode()).hexdigest()[:16]}"
+        searched = [[arm.name, arm.tuning_trials, arm.longest, arm.rates, asdict(arm.base)] for arm in self._arms]
+        content = json.dumps([asdict(asked), searched, self._options.budget_seconds, self._options.race])
+        self.name = hashlib.sha256(content.encode()).hexdigest()[:16]
+        name = f"plan {self.name}"
         stored = ledger.decision(name) if ledger else None
         if stored is None:
             stored = self._priced(asked, self._speed(ledger))
@@ -82,11 +86,19 @@ class Planner:
             self._speed(ledger)  # and with it the number of processes
         return stored
 
+    def terms(self, plan: Mapping[str, Any]) -> Terms:
+        """Under which the race of a plan is held."""
+        material, base = self._material, self._arms[0].base
+        steps = base.steps_per_epoch(len(material.places(material.splits.folds[0].train)))
+        seed, cuts = self._options.seed, self._options.race
+        return Terms(seed, plan["seeds"], plan["most_seeds"], plan["folds"], steps, cuts=cuts)
+
     def _asked(self) -> Shape:
-        """The comparison without a budget."""
-        folds = min(len(self._material.splits.folds), self._options.folds or len(self._material.splits.folds))
-        seeds = self._options.seeds or (3 if folds == 1 else 1)
-        return Shape(tuple(arm.name for arm in self._arms), seeds, folds)
+        """The comparison if every way is run to its end."""
+        options, made = self._options, len(self._material.splits.folds)
+        folds = min(made, options.folds or made)
+        usual = CLOSE_SEEDS[folds > 1] if options.race else (3 if folds == 1 else 1)
+        return Shape(tuple(arm.name for arm in self._arms), options.seeds or usual, folds)
 
     def _speed(self, ledger: Ledger | None) -> Speed:
         """How fast this machine is, measured once a comparison, so that a budget that would do does do."""
@@ -126,23 +138,16 @@ class Planner:
         return {"trial_prices": prices, "prefix": price_of_prefix(self._material, speed)}
 
     def _priced(self, asked: Shape, speed: Speed) -> dict[str, Any]:
-        prices, budget = self._prices(speed), self._options.budget_seconds
-        shape = asked if budget is None else fit_into(budget, self._arms, most=asked, **prices)
-        return plan_as_dict(shape, self._arms, **prices) | {
-            "asked_seeds": asked.seeds,
-            "asked_folds": asked.folds,
-        }
-
-
-def in_order(arms: Sequence[Arm], plan: Mapping[str, Any], *, side_by_side: bool) -> list[Arm]:
-    """The order in which arms are begun: cheap ones first, so that there is soon something to hand over.
-
-    Side by side, the long ones follow from the longest to the shortest: otherwise the longest would end alone.
-    """
-    prices = {row["name"]: row["trial_seconds"] for row in plan["arms"]}
-    rising = sorted(arms, key=lambda arm: prices[arm.name])
-    if not side_by_side:
-        return rising
-    limit = SHORT * max(prices[arm.name] for arm in arms)
-    short = [arm for arm in rising if prices[arm.name] <= limit]
-    return [*short, *reversed(rising[len(short) :])]
+        prices, budget, race = self._prices(speed), self._options.budget_seconds, self._options.race
+        shape, why = asked, ""
+        if budget is not None and not race:
+            shape = fit_into(budget, self._arms, most=asked, **prices)
+        elif budget is not None:
+            shape = replace(asked, arms=entrants(budget, self._arms, **prices))
+            why = "its first setting does not fit the budget"
+        plan = plan_as_dict(shape, self._arms, **prices, why=why)
+        seeds = shape.seeds if self._options.seeds or not race else min(shape.seeds, 1 if shape.folds > 1 else 2)
+        told = {"seeds": seeds, "race": race, "budget_seconds": budget}
+        if budget is not None:
+            told["total_seconds"] = min(plan["whole_seconds"], budget)
+        return plan | told | {"asked_seeds": asked.seeds, "asked_folds": asked.folds, "workers": self.workers}

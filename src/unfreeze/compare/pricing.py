@@ -106,7 +106,7 @@ def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:
     learned = speed.step * work * _tokens(material, fold.train)
     validated = speed.forward * work * _tokens(material, fold.validation)
     tested = speed.forward * work * _tokens(material, material.splits.test)
-    return STARTING + arm.base.num_train_epochs * (learned + validated) + tested
+    return STARTING + arm.longest * (learned + validated) + tested
 
 
 def price_of_prefix(material: Material, speed: Speed) -> float:
@@ -188,7 +188,54 @@ def fit_into(
         f"a budget of {spelled(budget)} is too short for {'two ways' if least == 2 else 'one way'} of fine-tuning on "
         f"these rows; --budget {ceil_minutes(needed)} would do for the cheapest, "
         f"{ceil_minutes(price_of(most, arms, trial_prices=trial_prices, prefix=prefix))} for all. Cheaper are fewer "
-        "learning rates (--tuning 1), fewer epochs (--set num_train_epochs=3), or fewer rows."
+        "learning rates (--tuning 1) or trials (--trials 4, of a search that draws), fewer epochs "
+        "(--set num_train_epochs=3), or fewer rows."
+    )
+
+
+def entrants(
+    budget: float, arms: Sequence[Arm], *, trial_prices: Mapping[str, float], prefix: float
+) -> tuple[str, ...]:
+    """The arms that start a race: in the order of their priority, all whose first setting fits the budget.
+
+    Room is left for a second run of the two dearest, without which no verdict is possible; where that leaves fewer than
+    two, it is given up. Floors start where there is room at the end.
+
+    Args:
+        budget: seconds.
+        arms: all arms.
+        trial_prices: seconds of one trial, by arm.
+        prefix: seconds of what is shared.
+
+    Returns:
+        Their names, floors last.
+
+    Raises:
+        SettingsError: not even two arms fit; says which budget would do.
+    """
+    rivals = [arm.name for arm in arms if not arm.strategy.search.floor]
+    floors = [arm.name for arm in arms if arm.strategy.search.floor]
+    least = min(2, len(rivals))
+
+    def price(names: Sequence[str], again: int) -> float:
+        dear = sorted((trial_prices[name] for name in names), reverse=True)
+        last = REFIT * max(dear, default=0.0) + FINISHING
+        return prefix + sum(dear) + again * sum(dear[:2]) + last
+
+    for again in (1, 0):
+        kept: list[str] = []
+        for name in rivals:
+            kept += [name] if price([*kept, name], again) <= budget else []
+        if len(kept) >= least:
+            return (*kept, *floors)
+    pair = sorted(rivals, key=lambda name: trial_prices[name])[:least]
+    if price(pair, 0) <= budget:
+        return (*pair, *floors)
+    raise SettingsError(
+        f"a budget of {spelled(budget)} is too short for {'two ways' if least == 2 else 'one way'} of fine-tuning on "
+        f"these rows; --budget {ceil_minutes(price(pair, 0))} would do for the cheapest, "
+        f"{ceil_minutes(price(rivals, 1))} for a start of all. Cheaper are fewer epochs (--set num_train_epochs=3), or "
+        "fewer rows."
     )
 
 
@@ -198,11 +245,19 @@ def ceil_minutes(seconds: float) -> str:
 
 
 def plan_as_dict(
-    shape: Shape, arms: Sequence[Arm], *, trial_prices: Mapping[str, float], prefix: float
+    shape: Shape, arms: Sequence[Arm], *, trial_prices: Mapping[str, float], prefix: float, why: str = ""
 ) -> dict[str, Any]:
     """The plan with its price, for the ledger and the report.
 
-    The prices of the arms that are kept, of the prefix and of the last training add up to the total.
+    The prices of the arms that are kept, of the prefix and of the last training add up to ``whole_seconds``: what it
+    costs if every way is run to its end.
+
+    Args:
+        shape: what is run at the most.
+        arms: all arms.
+        trial_prices: seconds of one trial, by arm.
+        prefix: seconds of what is shared.
+        why: why some arms are left out.
     """
     rows = []
     for arm in arms:
@@ -214,10 +269,10 @@ def plan_as_dict(
                 "trial_seconds": trial_prices[arm.name],
                 "tuning_trials": arm.tuning_trials,
                 "kept": kept,
-                "reason": "" if kept else "does not fit the budget",
+                "reason": "" if kept else why or "does not fit the budget",
             }
         )
     total = price_of(shape, arms, trial_prices=trial_prices, prefix=prefix)
     refit = _price_of_refit([arm for arm in arms if arm.name in shape.arms], trial_prices)
-    parts = {"total_seconds": total, "prefix_seconds": prefix, "refit_seconds": refit}
-    return parts | {"seeds": shape.seeds, "folds": shape.folds, "arms": rows}
+    parts = {"whole_seconds": total, "total_seconds": total, "prefix_seconds": prefix, "refit_seconds": refit}
+    return parts | {"most_seeds": shape.seeds, "folds": shape.folds, "arms": rows}

@@ -1,60 +1,47 @@
-"""How far two arms lie apart, what that rests on, and what would settle it.
+"""What arms score, how far two of them lie apart, what that rests on, and what would settle it.
 
 Two noises part what was measured from what is true: other *examples* would have been scored, and *training* would have
 gone another way (seed, and the rows trained on). More seeds do not help against the first, more examples not against
 the second, so both are estimated:
 
-- Over examples: a paired bootstrap of the counts, averaged over seeds; both arms get the same weights. Where the arms
-  differ on a handful of examples (four to none, say) the bootstrap excludes 0 too soon, so its interval is widened to
-  hold 0 unless swapping the arms at random, example by example, seldom gives as large a difference.
-- Over runs: the paired differences of seeds x folds.
-
-What follows depends on how the runs were made.
-
-- **One fixed validation split, several seeds.** Every run scores the same examples, so runs differ by training noise
-  alone, and the bootstrap shows sampling noise alone. The two are independent and *add*: the variance is the sum of the
-  bootstrap's and of each arm's variance over its seeds, with Welch-Satterthwaite degrees of freedom. Simulated false
-  claims at 95 %, two to five seeds, training noise from none to a hundred times the other: 4 to 6.5 %. The wider of a
-  paired t interval over seeds and of the bootstrap errs in up to 8.5 %, where both noises are alike, and with two seeds
-  (one degree of freedom) it is two to five times as wide. Seeds are not paired here: what a seed shares between two
-  arms (the order of the data) makes them alike if anything, and the sum then errs to the wide side.
-- **Folds.** Every run scores examples of its own, so the differences already hold both noises, but their training rows
-  overlap and they are not independent: the variance is inflated by the share of validation to training rows (Nadeau &
-  Bengio). The interval is the hull of that one and of the bootstrap. Simulated false claims at 95 %, real
-  cross-validation of equal arms, one and three seeds: 1 to 4.5 %; of the bootstrap alone, up to 12 %.
-- **One run.** The bootstrap alone; ``basis`` says that training noise was not seen.
+- Over examples: a bootstrap of the counts, averaged over seeds; of two arms both get the same weights. Where examples
+  belong together (``RunScores.clusters``), whole documents or groups are drawn. Where the arms differ on a handful of
+  examples (four to none, say) the bootstrap excludes 0 too soon, so its interval is widened to hold 0 unless swapping
+  the arms at random, example by example, seldom gives as large a difference.
+- Over runs: seeds x folds. How both are put together stands in ``noises``.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from unfreeze.compare.clusters import Clusters
 from unfreeze.compare.intervals import (
     Array,
     Interval,
     Score,
-    bootstrap_interval,
     check_level,
     enough_resamples,
     percentile_ends,
+    resampled,
     resampled_sums,
     swapped_sums,
     unit_counts,
 )
+from unfreeze.compare.noises import Limit, Sampled, View, basis, with_training
 
 __all__ = [
     "Difference",
     "Interval",
     "RunScores",
     "Score",
-    "bootstrap_interval",
     "examples_needed",
     "have_common_run",
     "holm",
     "paired_difference",
+    "score_interval",
     "selection_score",
 ]
 
@@ -68,6 +55,7 @@ class RunScores:
         counts: (seeds, examples, counts), float64; out-of-fold, pooled over folds, in one fixed order of the examples
             that is the same for all arms; NaN in the rows that a failed run should have scored.
         validation_share: validation rows / training rows of one fold.
+        clusters: which examples belong together, the same for all arms; None where they stand alone.
 
     Raises:
         ValueError: shapes that do not fit together.
@@ -76,6 +64,7 @@ class RunScores:
     scores: Array
     counts: Array
     validation_share: float
+    clusters: Clusters | None = None
 
     def __post_init__(self) -> None:
         scores = np.asarray(self.scores, dtype=np.float64)
@@ -87,6 +76,10 @@ class RunScores:
             )
         if not self.validation_share > 0:
             raise ValueError(f"validation rows / training rows is above 0; got {self.validation_share}")
+        if self.clusters is not None and self.clusters.numbers.shape != counts.shape[1:2]:
+            raise ValueError(
+                f"one cluster an example: {counts.shape[1]} examples, but clusters {self.clusters.numbers.shape}"
+            )
         object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "counts", counts)
 
@@ -114,9 +107,7 @@ class RunScores:
         """The same runs under more seeds; right only for what has no training noise, such as a closed-form floor."""
         if self.seeds != 1 or seeds == 1:
             return self
-        return RunScores(
-            np.repeat(self.scores, seeds, axis=0), np.repeat(self.counts, seeds, axis=0), self.validation_share
-        )
+        return replace(self, scores=np.repeat(self.scores, seeds, axis=0), counts=np.repeat(self.counts, seeds, axis=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +120,9 @@ class Difference:
         p_value: two-sided, of no difference; consistent with the interval, not corrected for many comparisons.
         basis: what it rests on, in words.
         runs: paired runs (seeds x folds) that both arms finished.
-        examples: examples (or clusters) that both arms were scored on.
+        examples: examples that both arms were scored on; documents or groups, where these were resampled.
         limited_by: what makes the interval wide: too few "examples", or training noise seen over too few "runs".
+        training_share: share of the variance that is training noise, which more examples would not take away.
     """
 
     mean: float
@@ -139,13 +131,8 @@ class Difference:
     basis: str
     runs: int
     examples: int
-    limited_by: Literal["examples", "runs"]
-
-
-class _View(NamedTuple):
-    low: float
-    high: float
-    p_value: float
+    limited_by: Limit
+    training_share: float = 0.0
 
 
 def selection_score(runs: RunScores, score: Score) -> float:
@@ -186,7 +173,6 @@ def paired_difference(
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-    clusters: Sequence[object] | ArrayLike | None = None,
 ) -> Difference:
     """How far a lies above b, from runs and examples that pair up (see the head of this module).
 
@@ -195,12 +181,11 @@ def paired_difference(
 
     Args:
         a: one arm.
-        b: the other arm; same folds, same examples in the same order.
+        b: the other arm; same folds, same examples in the same order, same clusters.
         score: summed counts of shape (..., counts) to scores of shape (...).
         level: the confidence level of the interval.
         resamples: bootstrap resamples, at least; more are drawn where the level needs them.
         seed: of the random draws; the same for all pairs of one comparison.
-        clusters: one name an example; whole clusters are drawn where given.
 
     Returns:
         The difference with its interval.
@@ -209,129 +194,139 @@ def paired_difference(
         ValueError: the arms do not pair up, or have no finished run in common, or the level is outside (0, 1).
 
     Source:
-        Nadeau & Bengio 2003, Inference for the generalization error, Machine Learning 52, equation 9 (corrected
-        resampled t; for repeated folds: Bouckaert & Frank 2004, section 3.2). Berg-Kirkpatrick, Burkett & Klein 2012,
-        An empirical investigation of statistical significance in NLP (paired bootstrap). Yeh 2000, More accurate
-        tests for the statistical significance of result differences, COLING (swapping). Welch 1947, Biometrika 34
-        (degrees of freedom of a sum of variances).
+        Berg-Kirkpatrick, Burkett & Klein 2012, An empirical investigation of statistical significance in NLP (paired
+        bootstrap). Yeh 2000, More accurate tests for the statistical significance of result differences, COLING
+        (swapping). Over runs: see ``noises``.
     """
     check_level(level)
-    runs, units = _paired(a, b, clusters)
-    gaps = runs[0] - runs[1]
+    runs, units = _paired(a, b)
     width = units.shape[1] // 2
 
     def gap(sums: Array) -> Array:
         return score(sums[..., :width]) - score(sums[..., width:])
 
-    mean = float(gap(units.sum(axis=0)))
     draws = gap(resampled_sums(units, resamples=enough_resamples(resamples, level), seed=seed))
-    low, high = percentile_ends(draws, len(units), level=level)
     swapped = gap(swapped_sums(units, resamples=len(draws), seed=seed))
-    p_swap = (int((np.abs(swapped) >= abs(mean) - 1e-12).sum()) + 1) / (len(swapped) + 1)
+    sampled = _sampled(float(gap(units.sum(axis=0))), draws, units=len(units), level=level)
+    p_swap = (int((np.abs(swapped) >= abs(sampled.mean) - 1e-12).sum()) + 1) / (len(swapped) + 1)
+    low, high, p_value = sampled.view
     if p_swap > 1 - level:  # too few examples on which the arms differ for the bootstrap to be trusted
         low, high = min(low, 0.0), max(high, 0.0)
-    sample = _View(low, high, max(p_swap, _bootstrap_p(draws)))
-    spread = float(draws.var())
-    limit: Literal["examples", "runs"] = "examples"
-    if len(gaps) < 2:
-        reported, limit = sample, "runs"
-    elif a.folds == 1:
-        reported, limit = _both_noises(mean, sample, runs=runs, spread=spread, units=len(units), level=level)
-    else:
-        wide = _corrected_t(mean, gaps, share=a.validation_share, level=level)
-        reported = _View(min(wide.low, low), max(wide.high, high), max(wide.p_value, sample.p_value))
-    basis = _basis(len(gaps), a.folds, len(units), clustered=clusters is not None)
-    interval = Interval(reported.low, reported.high, level, basis)
-    return Difference(mean, interval, reported.p_value, basis, len(gaps), len(units), limit)
+    sampled = replace(sampled, view=View(low, high, max(p_swap, p_value)))
+    whole = with_training(sampled, runs, folds=a.folds, share=a.validation_share, level=level)
+    rests = basis(runs.shape[1], a.folds, over=resampled(len(units), a.clusters))
+    return Difference(
+        sampled.mean,
+        Interval(whole.view.low, whole.view.high, level, rests),
+        whole.view.p_value,
+        rests,
+        runs.shape[1],
+        len(units),
+        whole.limited_by,
+        whole.training_share,
+    )
 
 
-def _paired(a: RunScores, b: RunScores, clusters: Sequence[object] | ArrayLike | None) -> tuple[Array, Array]:
-    """Scores (2, runs) of the runs both finished, and seed-mean counts of a and b side by side, a unit a row."""
-    if a.folds != b.folds or a.counts.shape[1:] != b.counts.shape[1:]:
+def score_interval(
+    runs: RunScores, score: Score, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Where the expected score of a way lies, over other examples and, with several runs, other trainings.
+
+    Around ``selection_score``: a run that failed counts as 0, in the score and in how much the runs differ.
+
+    Args:
+        runs: what the arm scored.
+        score: summed counts of shape (..., counts) to scores of shape (...).
+        level: the confidence level.
+        resamples: bootstrap resamples, at least; more are drawn where the level needs them.
+        seed: of the random draws.
+
+    Returns:
+        The interval, inside [0, 1] where the score is; all of [0, 1] where every run failed.
+
+    Raises:
+        ValueError: the level is outside (0, 1).
+    """
+    check_level(level)
+    scored: NDArray[np.bool_] = np.asarray(np.isfinite(runs.counts).all(axis=2))
+    if not scored.any():
+        return Interval(0.0, 1.0, level, "no finished run")
+    means, kept = _seed_means(runs.counts, scored)
+    units = unit_counts(means, None if runs.clusters is None else runs.clusters.of(kept))
+    draws = score(resampled_sums(units, resamples=enough_resamples(resamples, level), seed=seed))
+    share, mean = float(scored.mean()), selection_score(runs, score)
+    sampled = _sampled(float(score(units.sum(axis=0))), draws, units=len(units), level=level)
+    view = View(share * sampled.view.low, share * sampled.view.high, 1.0)
+    sampled = Sampled(mean, view, share**2 * sampled.spread, sampled.units)
+    every = np.nan_to_num(runs.scores, nan=0.0).reshape(1, -1)
+    low, high, _ = with_training(sampled, every, folds=runs.folds, share=runs.validation_share, level=level).view
+    over = resampled(len(units), runs.clusters)
+    made = Interval(low, high, level, basis(every.size, runs.folds, over=over))
+    return made.clipped(0.0, 1.0) if 0 <= mean <= 1 and draws.min() >= 0 and draws.max() <= 1 else made
+
+
+def _sampled(mean: float, draws: Array, *, units: int, level: float) -> Sampled:
+    """What bootstrap draws say of a figure."""
+    low, high = percentile_ends(draws, mean, units=units, level=level)
+    spread = float(draws.var()) * units / max(1, units - 1)
+    return Sampled(mean, View(low, high, _bootstrap_p(draws, units)), spread, units)
+
+
+def _seed_means(counts: Array, seen: NDArray[np.bool_]) -> tuple[Array, NDArray[np.bool_]]:
+    """Counts of each example averaged over the seeds that scored it, and which examples were scored at all."""
+    times = seen.sum(axis=0)
+    kept: NDArray[np.bool_] = times > 0
+    return np.where(seen[..., None], counts, 0.0).sum(axis=0)[kept] / times[kept, None], kept
+
+
+def _paired(a: RunScores, b: RunScores) -> tuple[Array, Array]:
+    """Scores (2, runs) of the runs both finished, b's negative, and seed-mean counts side by side, a unit a row."""
+    if a.folds != b.folds or a.counts.shape[1:] != b.counts.shape[1:] or not _same(a.clusters, b.clusters):
         raise ValueError(
-            "arms pair up over the same folds and examples; "
+            "arms pair up over the same folds and examples, with the same clusters; "
             f"got {a.folds} and {b.folds} folds, counts {a.counts.shape[1:]} and {b.counts.shape[1:]}"
         )
     seeds = min(a.seeds, b.seeds)
-    runs = np.stack([a.scores[:seeds].ravel(), b.scores[:seeds].ravel()])
+    runs = np.stack([a.scores[:seeds].ravel(), -b.scores[:seeds].ravel()])
     runs = runs[:, np.isfinite(runs).all(axis=0)]
     both = np.concatenate([a.counts[:seeds], b.counts[:seeds]], axis=2)
-    seen = np.isfinite(both).all(axis=2)
-    times = seen.sum(axis=0)
-    kept = times > 0
-    if not kept.any() or runs.size == 0:
+    seen: NDArray[np.bool_] = np.asarray(np.isfinite(both).all(axis=2))
+    if not seen.any() or runs.size == 0:
         raise ValueError("the two arms have no finished run in common")
-    means = np.where(seen[..., None], both, 0.0).sum(axis=0)[kept] / times[kept, None]
-    return runs, unit_counts(means, None if clusters is None else np.asarray(clusters)[kept])
+    means, kept = _seed_means(both, seen)
+    return runs, unit_counts(means, None if a.clusters is None else a.clusters.of(kept))
 
 
-def _bootstrap_p(draws: Array) -> float:
-    """Two-sided p-value: twice the smaller share of draws on either side of 0 (0 itself counts on both)."""
+def _same(one: Clusters | None, other: Clusters | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one.numbers, other.numbers)
+
+
+def _bootstrap_p(draws: Array, units: int) -> float:
+    """Two-sided p-value: twice the smaller share of draws on either side of 0 (0 itself counts on both).
+
+    Read with t's tails, as the ends of the interval are stretched by them: see ``percentile_ends``.
+    """
+    from scipy.special import ndtri, stdtr
+
     rare = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    return min(1.0, 2 * (rare + 1) / (len(draws) + 1))
+    p_value = min(1.0, 2 * (rare + 1) / (len(draws) + 1))
+    if units < 2:
+        return p_value
+    return float(2 * stdtr(units - 1, ndtri(p_value / 2) * np.sqrt((units - 1) / units)))
 
 
-def _two_sided_p(t: float, freedom: float) -> float:
-    from scipy.special import stdtr
-
-    return float(2 * stdtr(freedom, -abs(t)))
-
-
-def _t_reach(freedom: float, level: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, (1 + level) / 2))
-
-
-def _ratio(mean: float, error: float) -> float:
-    if error > 0:
-        return mean / error
-    return 0.0 if mean == 0 else float("inf")
-
-
-def _corrected_t(mean: float, gaps: Array, *, share: float, level: float) -> _View:
-    """Runs over folds: the t interval with the variance inflated because training rows overlap."""
-    freedom = len(gaps) - 1
-    error = float(np.sqrt(gaps.var(ddof=1) * (1 / len(gaps) + share)))
-    reach = _t_reach(freedom, level) * error
-    return _View(mean - reach, mean + reach, _two_sided_p(_ratio(mean, error), freedom))
-
-
-def _both_noises(
-    mean: float, sample: _View, *, runs: Array, spread: float, units: int, level: float
-) -> tuple[_View, Literal["examples", "runs"]]:
-    """One split, several seeds: the bootstrap interval widened by the training noise of both means over seeds."""
-    seeds = runs.shape[1]
-    parts = runs.var(axis=1, ddof=1) / seeds
-    training = float(parts.sum())
-    if training == 0 or units < 2:
-        return sample, "examples"
-    total = training + spread
-    freedom = total**2 / (float((parts**2).sum()) / (seeds - 1) + spread**2 / (units - 1))
-    error = float(np.sqrt(total))
-    reach = _t_reach(freedom, level) * error
-    p_value = max(sample.p_value, _two_sided_p(mean / error, freedom))
-    low, high = min(sample.low, mean - reach), max(sample.high, mean + reach)
-    return _View(low, high, p_value), "runs" if training > spread else "examples"
-
-
-def _basis(runs: int, folds: int, units: int, *, clustered: bool) -> str:
-    over = f"{units:,} {'clusters of examples' if clustered else 'examples'}"
-    if runs < 2:
-        return f"one run: bootstrap over {over}, training noise not seen"
-    if folds == 1:
-        return f"{runs} seeds on one validation split and a bootstrap over {over}, their variances added"
-    return f"{runs} runs (seeds × folds, corrected resampled t) and a bootstrap over {over}, the wider end of both"
-
-
-def holm(p_values: Sequence[float] | ArrayLike) -> list[float]:
+def holm(p_values: Sequence[float] | ArrayLike, *, family: float | None = None) -> list[float]:
     """p-values corrected for having made several comparisons: the chance of one false claim or more stays below alpha.
 
     Verdicts read intervals, not p-values: with m comparisons they are taken at level 1 - alpha / m, so that all hold at
-    once (Bonferroni). Whatever such an interval calls different, Holm's step-down test calls different too.
+    once (Bonferroni). Whatever such an interval calls different, Holm's step-down test calls different too. Where the
+    comparisons are some of a larger family, picked by what they show, the steps are counted down from its size.
 
     Args:
         p_values: one a comparison, in any order; each in [0, 1].
+        family: how many comparisons these were picked from, where there were more of them.
 
     Returns:
         Adjusted p-values in the same order, each in [0, 1] and at least the one given.
@@ -341,7 +336,7 @@ def holm(p_values: Sequence[float] | ArrayLike) -> list[float]:
     """
     given = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(given, kind="stable")
-    factors = np.arange(len(given), 0, -1)
+    factors = np.maximum(1.0, max(len(given), family or 0) - np.arange(len(given)))
     adjusted = np.empty_like(given)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(given[order] * factors)) if len(given) else []
     return [float(value) for value in adjusted]
@@ -350,13 +345,14 @@ def holm(p_values: Sequence[float] | ArrayLike) -> list[float]:
 def examples_needed(difference: Difference, margin: float, *, n: int) -> int | None:
     """How many scored examples would settle a comparison, if the difference stayed what it is.
 
-    The interval narrows as one over the square root of the examples until it excludes 0 or lies inside the margin,
-    whichever comes first. A planning figure, not a promise: the difference itself is uncertain.
+    The part of the variance that comes from examples falls as one over their number, until the interval excludes 0 or
+    lies inside the margin, whichever comes first; that from training stays. A planning figure, not a promise: the
+    difference itself is uncertain, and so many settle it about every other time.
 
     Args:
         difference: an open comparison.
         margin: half the width of a tie, a fraction such as 0.01.
-        n: examples it rests on now.
+        n: examples it rests on now, in what was resampled (documents, for one); so is what is returned.
 
     Returns:
         The number, above ``n``; None where training noise is the limit (more seeds would help, examples would not),
@@ -374,6 +370,7 @@ def examples_needed(difference: Difference, margin: float, *, n: int) -> int | N
     ratios = [inner / abs(mean)] if mean != 0 else []
     if abs(mean) < margin:
         ratios.append(max(below / (margin + mean), above / (margin - mean)))
-    if not ratios:
+    fixed, left = difference.training_share, 1 / min(ratios) ** 2 if ratios else 0.0
+    if left <= fixed:  # training noise alone is too wide for that
         return None
-    return max(n + 1, int(np.ceil(n * min(ratios) ** 2)))
+    return max(n + 1, int(np.ceil(n * (1 - fixed) / (left - fixed))))

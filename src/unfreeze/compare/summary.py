@@ -2,41 +2,41 @@
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from unfreeze.compare.arms import Arm
-from unfreeze.compare.comparing import ArmOutcome, Floor
-from unfreeze.compare.intervals import bootstrap_interval
-from unfreeze.compare.statistics import RunScores, selection_score
+from unfreeze.compare.budget import seconds_of
+from unfreeze.compare.floors import Floor
+from unfreeze.compare.outcomes import ArmOutcome
+from unfreeze.compare.overrides import TUNABLE
+from unfreeze.compare.statistics import RunScores, score_interval, selection_score
+from unfreeze.compare.trials import Trial
+from unfreeze.engine.settings import TrainingSettings
 from unfreeze.tasks import Task
+
+_USUAL = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "weight_decay", "warmup_steps")
+"""The training settings that the report always shows."""
 
 
 def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[str, Any]:
     """An arm that was run, as a row of the record."""
     arm, chosen, runs = outcome.arm, outcome.chosen, outcome.runs
     records = list(outcome.records.values())
+    if outcome.left is not None:
+        return absent_row(arm, "left", reason=outcome.left) | _search(outcome) | _best_setting(outcome)
     if chosen is None or runs is None or outcome.failed:
         return absent_row(arm, "failed", reason=outcome.failed or "it was not run") | _search(outcome)
-    settings = {
-        "learning_rate": chosen.settings.learning_rate if arm.learns else None,
-        "pooling": chosen.head.pooling,
-        "layers": chosen.head.layers,
-        "num_train_epochs": chosen.settings.num_train_epochs if arm.learns else 0,
-        "per_device_train_batch_size": chosen.settings.per_device_train_batch_size,
-        "weight_decay": chosen.settings.weight_decay,
-        "warmup_steps": chosen.settings.warmup_steps,
-        "batches": records[0].get("batches") or None,
-    }
     return {
         **_described(arm),
         **_scored(runs, task),
         "state": "done",
         "reason": "",
-        "starved": arm.starved(chosen, steps_per_epoch),
-        "settings": settings,
+        "starved": starved_of(outcome, steps_per_epoch),
+        "settings": _chosen(arm, chosen) | {"batches": records[0].get("batches") or None},
         "test": _tested([r["scores"]["test"][task.metric] for r in records if "test" in r["scores"]]),
         "train_seconds": seconds_of_a_run(records),
         "trainable_parameters": records[0]["trainable_parameters"],
@@ -51,31 +51,52 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
     }
 
 
+def starved_of(outcome: ArmOutcome, steps_per_epoch: int) -> str | None:
+    """Why an arm was not at its best, None if it was: a search that was cut short, or what its settings show."""
+    if outcome.chosen is None:
+        return None
+    floor = outcome.arm.strategy.search.floor
+    return (None if floor else outcome.shortened) or outcome.arm.starved(outcome.chosen, steps_per_epoch)
+
+
+def _best_setting(outcome: ArmOutcome) -> dict[str, Any]:
+    """The score of the best setting that an arm tried before it left; no interval, for it is of one run."""
+    scores = [score for score in outcome.tuning.values() if np.isfinite(score)]
+    return {"score": max(scores, default=None), "runs": 0}
+
+
 def seconds_of_a_run(records: Sequence[Mapping[str, Any]]) -> float:
     """Training seconds of one run: the median, because one run also paid for what later ones only remember."""
     return float(np.median([record["train_seconds"] for record in records]))
-
-
-def _seconds_of(record: Mapping[str, Any]) -> float:
-    """All seconds of a trial: its own count is of the last command alone, but that of its training of all of them."""
-    return max(record["seconds"], record["train_seconds"])
 
 
 def _search(outcome: ArmOutcome) -> dict[str, Any]:
     """What an arm tried to find its settings, and what all of its trials took."""
     return {
         "tuning": [
-            {
-                "learning_rate": trial.settings.learning_rate if outcome.arm.learns else None,
-                "pooling": trial.head.pooling,
-                "layers": trial.head.layers,
-                "num_train_epochs": trial.settings.num_train_epochs if outcome.arm.learns else 0,
-                "score": _or_none(score),
-            }
-            for trial, score in outcome.tuning.items()
+            _settings(outcome.arm, trial) | {"score": _or_none(score)} for trial, score in outcome.tuning.items()
         ],
-        "total_seconds": float(sum(_seconds_of(record) for record in outcome.tried.values())),
+        "total_seconds": float(sum(seconds_of(record) for record in outcome.tried.values())),
         "diverged_runs": sum(record["state"] == "diverged" for record in outcome.tried.values()),
+    }
+
+
+def _settings(arm: Arm, trial: Trial) -> dict[str, Any]:
+    """All of a trial's settings that a user may choose, and what its head reads."""
+    own = {name: getattr(trial.settings, name) for name in TUNABLE}
+    if not arm.learns:
+        own |= {"learning_rate": None, "num_train_epochs": 0}
+    first = {"learning_rate": own["learning_rate"], "pooling": trial.head.pooling, "layers": trial.head.layers}
+    return first | {"num_train_epochs": own["num_train_epochs"]} | own
+
+
+def _chosen(arm: Arm, trial: Trial) -> dict[str, Any]:
+    """The settings that an arm was run with: the usual ones, and others that are not as usual."""
+    usual = asdict(TrainingSettings())
+    return {
+        name: value
+        for name, value in _settings(arm, trial).items()
+        if name in _USUAL or name not in usual or value != usual[name]
     }
 
 
@@ -97,6 +118,7 @@ def floor_row(floor: Floor, task: Task) -> dict[str, Any]:
         "train_seconds": floor.seconds,
         "total_seconds": floor.seconds,
         "tuning": [],
+        "tuning_trials": 0,
         "curves": [],
         "collapsed_runs": 0,
         "diverged_runs": 0,
@@ -106,12 +128,19 @@ def floor_row(floor: Floor, task: Task) -> dict[str, Any]:
 
 
 def absent_row(arm: Arm, state: str, *, reason: str) -> dict[str, Any]:
-    """An arm without a result: "dropped" by the budget, or "failed"."""
+    """An arm without a result: "dropped" by the budget, "left" behind in the race, or "failed"."""
     empty = ("settings", "score", "interval", "test", "train_seconds", "total_seconds", "predict_seconds_per_1000")
     more = ("trainable_parameters", "stored_bytes", "starved")
     lists: dict[str, Any] = {"scores": [], "details": {}, "tuning": [], "curves": []}
     none = dict.fromkeys((*empty, *more))
-    zeros = {"collapsed_runs": 0, "diverged_runs": 0, "short_memory_runs": 0, "runs": 0, "interval_basis": ""}
+    zeros = {
+        "tuning_trials": 0,
+        "collapsed_runs": 0,
+        "diverged_runs": 0,
+        "short_memory_runs": 0,
+        "runs": 0,
+        "interval_basis": "",
+    }
     return {**none, **lists, **zeros, **_described(arm), "state": state, "reason": reason}
 
 
@@ -130,14 +159,13 @@ def _described(arm: Arm) -> dict[str, Any]:
 
 
 def _scored(runs: RunScores, task: Task) -> dict[str, Any]:
-    score: Callable[[Any], Any] = task.score
     scored = np.asarray(np.isfinite(runs.counts).all(axis=2))
     sums = np.where(scored[..., None], runs.counts, 0.0).sum(axis=0)
     means = sums / np.maximum(scored.sum(axis=0), 1)[:, None]
-    interval, share = bootstrap_interval(means, score), float(scored.mean())  # runs that failed count as 0
+    interval = score_interval(runs, task.score)
     return {
-        "score": _or_none(selection_score(runs, score)),
-        "interval": [share * interval.low, share * interval.high],
+        "score": _or_none(selection_score(runs, task.score)),
+        "interval": [interval.low, interval.high],
         "interval_basis": interval.basis,
         "scores": [[_or_none(value) for value in row] for row in runs.scores.tolist()],
         "details": task.details(means.sum(axis=0)),

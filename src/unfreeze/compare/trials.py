@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,15 @@ def planned(material: Material, trial: Trial, *, runtime: Runtime) -> tuple[nn.M
     return model.to(runtime.device), outline, plan  # type: ignore[arg-type]  # transformers' stubs
 
 
-def run_trial(material: Material, trial: Trial, *, runtime: Runtime, folder: Path, watch: Watch) -> dict[str, Any]:
+def run_trial(
+    material: Material,
+    trial: Trial,
+    *,
+    runtime: Runtime,
+    folder: Path,
+    watch: Watch,
+    kept: Callable[[Trial, Trained, dict[str, Any]], None] = lambda *_: None,
+) -> dict[str, Any]:
     """Train and score a trial, and put its record into its folder, all of it at once.
 
     Args:
@@ -134,6 +142,7 @@ def run_trial(material: Material, trial: Trial, *, runtime: Runtime, folder: Pat
         runtime: how to compute.
         folder: of the trial; what is there is replaced, but for a checkpoint that can be gone on from.
         watch: how it reports.
+        kept: called with what was trained and its record, once that is in its folder.
 
     Returns:
         The record: see ``record_of``. Its folder also holds, for each split, the counts that scores are summed from.
@@ -158,6 +167,7 @@ def run_trial(material: Material, trial: Trial, *, runtime: Runtime, folder: Pat
         "runtime": asdict(runtime),
     }
     publish_trial(folder, record=record, outputs=outputs)
+    kept(trial, trained, record)
     return record
 
 

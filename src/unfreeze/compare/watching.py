@@ -25,6 +25,9 @@ class Watcher:
     def ended(self, arm: str, record: Mapping[str, Any]) -> None:
         """A trial is done, or was found in the ledger."""
 
+    def left(self, arm: str, why: str) -> None:
+        """An arm has left the race, or does not start."""
+
     def stop(self) -> bool:
         """Whether to stop at the next step, with a checkpoint."""
         return False

@@ -17,6 +17,8 @@ class Example:
         line: 1-based line in that file.
         row: 0-based row among that file's rows; several rows may share a line.
         group: rows of one group never lie on both sides of a split; None where rows stand alone.
+        document: which of a file's documents it is from, where the file marks them; rows of one document are no
+            independent evidence, but may lie on both sides of a split.
     """
 
     text: str
@@ -27,3 +29,4 @@ class Example:
     line: int = 0
     row: int = 0
     group: str | None = None
+    document: str | None = None

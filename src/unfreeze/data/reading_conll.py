@@ -1,6 +1,7 @@
 """CoNLL-style columns: a token a line, its tag in the last column, a blank line after each sentence."""
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -9,6 +10,9 @@ from unfreeze.data.blocks import Parsed, Pieces, Row, in_blocks, numbered_lines
 from unfreeze.errors import DataError, Problem
 
 DOCSTART = "-DOCSTART-"
+DOCUMENT = "document_id"
+"""The column that tells documents apart, where a file marks more than one."""
+
 TAG = re.compile(r"O|[BIESLUMW]-\S+|\S+-[BIESLUMW]")
 SHAPE = "Each line is a token and its tag, split by a space or a tab; a blank line ends a sentence."
 Numbered = list[tuple[int, str]]
@@ -38,7 +42,8 @@ def looks_like_conll(text: str) -> bool:
 def conll_blocks(pieces: Pieces, name: str, *, rows: int | None = None) -> Iterator[Parsed]:
     """Tokens and tags of each sentence, and the line each sentence starts on.
 
-    Lines that begin with -DOCSTART-, and comments ("# " before the first token of a sentence), are skipped. A token
+    Lines that begin with -DOCSTART-, and comments ("# " before the first token of a sentence), are no sentences. Where
+    such marks part the sentences of a file that is read whole, a column says which document each is from. A token
     "#" is told from a comment by its tag: the line has as many columns as the others, and ends in a tag of the file.
 
     Args:
@@ -47,8 +52,8 @@ def conll_blocks(pieces: Pieces, name: str, *, rows: int | None = None) -> Itera
         rows: sentences of a block at the most; None for a single block.
 
     Returns:
-        For each block columns "tokens" and "tags", and the lines; word ``w`` of sentence ``s`` stands on line
-        ``lines[s] + w``.
+        For each block columns "tokens" and "tags", with several documents also "document_id" (the file's name and the
+        line of the mark), and the lines; word ``w`` of sentence ``s`` stands on line ``lines[s] + w``.
 
     Raises:
         DataError: lines without a tag or with another number of columns; every such line of a block is listed.
@@ -59,7 +64,9 @@ def conll_blocks(pieces: Pieces, name: str, *, rows: int | None = None) -> Itera
         empty = False
         tokens = [[fields[0] for fields in row.values] for row in block]
         tags = [[fields[-1] for fields in row.values] for row in block]
-        yield {"tokens": tokens, "tags": tags}, [row.line for row in block]
+        lines = [row.line for row in block]
+        documents = _documents(pieces(), name, lines) if rows is None else {}
+        yield {"tokens": tokens, "tags": tags} | documents, lines
     if empty:
         raise DataError(Problem(name, None, "no sentence in the file; expected tokens with tags"), SHAPE)
 
@@ -101,6 +108,13 @@ def _tagged(pieces: Iterable[str], name: str, shape: _Shape) -> Iterator[Row[lis
         for number, fields in rows:
             yield from _row_problems(name, number, fields, shape.width, shape.tabbed)
         yield Row(rows[0][0], [fields for _, fields in rows], _size(sentence))
+
+
+def _documents(pieces: Iterable[str], name: str, lines: list[int]) -> dict[str, list[str]]:
+    """The document of each sentence as a column; none where one document has them all, as with a mark at the head."""
+    marks = [1, *(number for number, line in numbered_lines(pieces) if line.startswith(DOCSTART))]
+    found = [f"{name}:{marks[bisect_right(marks, line) - 1]}" for line in lines]
+    return {DOCUMENT: found} if len(set(found)) > 1 else {}
 
 
 def _size(sentence: Numbered) -> int:

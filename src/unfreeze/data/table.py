@@ -13,7 +13,8 @@ class Table:
         name: the file as the user wrote it, "<frame>" for a pandas frame.
         form: how it was written: "csv", "tsv", "jsonl", "conll" or "frame".
         columns: name to values, in the order of the file. CSV and TSV values are the exact strings ("NA" is text);
-            JSON keeps its values, a missing key is None; CoNLL has "tokens" and "tags", a list of strings a sentence.
+            JSON keeps its values, a missing key is None; CoNLL has "tokens" and "tags", a list of strings a sentence,
+            and "document_id" where -DOCSTART- lines part the sentences.
         lines: 1-based line on which each row starts; for a frame the 1-based position of the row.
         digest: SHA-256 in hex of the decompressed bytes; for a frame, of its values; "" for a block of a file's rows.
     """

@@ -74,7 +74,7 @@ class Checkpoints:
                 parameter.copy_(tensors[f"weight/{name}"])
                 kept = {
                     key: tensors[f"{key}/{name}"]
-                    for key in ("step", "exp_avg", "exp_avg_sq")
+                    for key in ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
                     if f"{key}/{name}" in tensors
                 }
                 if kept:

@@ -3,8 +3,10 @@
 A batch touches a few hundred of some 30,000 rows, but autograd makes, zeroes and adds a whole table for each part of a
 batch, and the optimizer goes through all of it at every step. Here a batch looks its rows up in a small table of their
 own, and what the optimizer knows is a table of those rows alone that the training text shows. Their gradients and steps
-are those of the whole table. Rows that the training text never shows have no gradient: they keep their pretrained
-values, and only the weight decay that AdamW would have given them is left out.
+are those of the whole table, with any optimizer that treats each element by itself. Rows that the training text never
+shows have no gradient, so no momentum either: they keep their pretrained values, and only the weight decay that the
+optimizer would have given them is left out. (Adam's decay would not have been little: of a row without a gradient the
+decay is all there is to normalise, so every element would move towards 0 by the whole rate at every step.)
 """
 
 from collections.abc import Iterator

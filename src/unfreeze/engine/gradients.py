@@ -9,17 +9,17 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from unfreeze.encoders.outline import Outline
 from unfreeze.engine.batches import MOST_TOKENS, collate, collate_targets, cut_by_tokens, grouped_by_length
 from unfreeze.engine.dropout import Dropout
 from unfreeze.engine.embedding_rows import EmbeddingRows
+from unfreeze.engine.loss import PLAIN, Loss
 from unfreeze.engine.packing import Packing, packed
 from unfreeze.engine.packing_check import way_of_batching
 from unfreeze.engine.prefix import Start
 from unfreeze.engine.runtime import Runtime
-from unfreeze.tasks import IGNORED, Feature
+from unfreeze.tasks import Feature
 
 PACKS = ("narrowed", "packed")
 """Ways of batching in which texts lie end to end."""
@@ -39,6 +39,7 @@ class BatchGradients:
         runtime: how to compute.
         dropout: the run's; its ``part`` is set here.
         shown: what it will be given, so that the optimizer need not know of other words; None if that is not known.
+        loss: what a batch is given the gradients of.
     """
 
     def __init__(
@@ -49,20 +50,22 @@ class BatchGradients:
         runtime: Runtime,
         dropout: Dropout,
         shown: Sequence[Feature] | None = None,
+        loss: Loss = PLAIN,
     ) -> None:
         self._model, self._outline, self._runtime, self._dropout = model, outline, runtime, dropout
+        self._loss = loss
         self._pad = int(model.config.pad_token_id or 0)  # type: ignore[union-attr,arg-type]
         self.rows = EmbeddingRows(model, shown=None if shown is None else self._ids(shown))
         self.way = way_of_batching(model, outline)
         self.most_tokens = MOST_TOKENS
 
-    def add(self, features: Sequence[Feature], *, start: Start | None, number: int) -> float:
+    def add(self, features: Sequence[Feature], *, start: Start | None, number: float) -> float:
         """Add the gradient of a batch's mean loss to the parameters that learn.
 
         Args:
             features: of the batch.
             start: remembered hidden states of these features, to start from.
-            number: targets of the batch, by which the summed loss is divided.
+            number: of the batch's targets, by which the summed loss is divided, see ``Loss.number``.
 
         Returns:
             The loss summed over the targets, in nats.
@@ -87,7 +90,7 @@ class BatchGradients:
             return [list(range(len(lengths)))]
         return grouped_by_length(lengths, most=self.most_tokens)
 
-    def _add(self, features: Sequence[Feature], parts: list[list[int]], start: Start | None, number: int) -> float:
+    def _add(self, features: Sequence[Feature], parts: list[list[int]], start: Start | None, number: float) -> float:
         total = 0.0
         with self.rows.accumulating(self._ids(features)):
             for self._dropout.part, part in enumerate(parts):
@@ -99,15 +102,15 @@ class BatchGradients:
         ids = [self._pad, *(i for feature in features for i in feature.inputs["input_ids"])]
         return torch.tensor(ids, device=self._runtime.device)
 
-    def _add_part(self, members: Sequence[Feature], part: Sequence[int], start: Start | None, number: int) -> float:
+    def _add_part(self, members: Sequence[Feature], part: Sequence[int], start: Start | None, number: float) -> float:
         inputs = collate(members, pad_token_id=self._pad, device=self._runtime.device)
         targets = collate_targets(members, self._runtime.device).flatten()
         with self._how(members, part, start):
             with self._runtime.computing():
                 logits = self._model(**inputs).logits
-            loss = cross_entropy(logits.float().flatten(0, -2), targets, ignore_index=IGNORED, reduction="sum")
+            loss = self._loss.summed(logits.float().flatten(0, -2), targets)
             with self._runtime.computing(backward=True):
-                (loss / max(1, number)).backward()
+                (loss / (number or 1)).backward()
         return float(loss.detach())
 
     def _how(

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ import torch
 from unfreeze.engine.batches import order_of
 from unfreeze.engine.dropout import pooled_mask
 from unfreeze.engine.head_features import LINE, HeadTable
+from unfreeze.engine.head_steps import HeadSteps
+from unfreeze.engine.loss import loss_for
 from unfreeze.engine.prediction import summed_loss
 from unfreeze.engine.runtime import Runtime
 from unfreeze.engine.settings import TrainingSettings
@@ -29,9 +32,6 @@ from unfreeze.engine.stopping import is_better, is_given_up
 from unfreeze.engine.training import Epoch, State, Watch
 from unfreeze.errors import Interrupted
 from unfreeze.tasks import IGNORED, Feature
-
-FIRST_DECAY, SECOND_DECAY = 0.9, 0.999
-"""Of AdamW's running means of gradients and of their squares; torch's defaults, which the loop has too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ def train_heads(
 ) -> list[TrainedHead]:
     """Train heads side by side; each comes out as if it had been trained alone.
 
-    The steps are those of ``Run``: the same batches, AdamW, clipping, schedule, choice of the best epoch and early
-    stopping, in float32 whatever the runtime's precision. Dropout is drawn for a run's seed and step alone.
+    The steps are those of ``Run``: the same batches, loss, optimizer, clipping, schedule, choice of the best epoch and
+    early stopping, in float32 whatever the runtime's precision. Dropout is drawn for a run's seed and step alone.
 
     Args:
         table: what the heads read.
@@ -85,16 +85,19 @@ def train_heads(
         Interrupted: ``watch.stop`` said so; nothing is kept.
     """
     told = _Told(watch or Watch(), runs)
-    orders: dict[tuple[int, int, tuple[int, ...]], _Order] = {}
+    orders: dict[tuple[Any, ...], _Order] = {}
     heads = []
     for run in runs:
-        key = (run.settings.seed, run.settings.per_device_train_batch_size, tuple(run.train))
+        settings = run.settings
+        loss = (settings.label_smoothing_factor, settings.class_weights)
+        key = (settings.seed, settings.per_device_train_batch_size, tuple(run.train), *loss)
         if key not in orders:
             orders[key] = _Order(table, run)
         heads.append(_Head(run, orders[key], table.packed(run.weight, run.bias)))
-    blocks: dict[tuple[int, int], list[_Head]] = {}
+    blocks: dict[tuple[int, int, str], list[_Head]] = {}
     for order in orders.values():  # runs of one order stand side by side
-        blocks.setdefault((order.size, order.steps), []).extend(head for head in heads if head.order is order)
+        for head in (head for head in heads if head.order is order):
+            blocks.setdefault((order.size, order.steps, head.run.settings.optim), []).append(head)
     with torch.no_grad(), Runtime(runtime.device, runtime.threads, "fp32").computing():
         for members in blocks.values():
             _Block(table, members, told).train()
@@ -122,17 +125,23 @@ def _steps(run: HeadRun) -> int:
 
 
 class _Order:
-    """The batches of one seed on one list of training features; runs that share it read the same numbers.
+    """The batches and the loss of one seed on one list of training features; runs that share it read the same numbers.
 
     Attributes:
         rows: of each batch of the epoch, the numbers of the rows that have a target.
         targets: of each batch, the targets of these rows.
+        numbers: of each batch, what its summed loss is divided by; 0 where it has no target.
+        expected: see ``Loss.expected``.
     """
 
     def __init__(self, table: HeadTable, run: HeadRun) -> None:
         self.seed, self.size, self.steps = run.settings.seed, run.settings.per_device_train_batch_size, _steps(run)
         self.rows: tuple[torch.Tensor, ...] = ()
         self.targets: tuple[torch.Tensor, ...] = ()
+        self.numbers: tuple[float, ...] = ()
+        classes = len(run.weight)
+        self._loss = loss_for(run.settings, targets=table.targets[table.rows_of(run.train)], classes=classes)
+        self.expected = self._loss.expected(classes, like=table.rows)
         self._table, self._train, self._epoch = table, np.asarray(run.train, dtype=np.int64), -1
 
     def begin(self, epoch: int) -> None:
@@ -143,6 +152,7 @@ class _Order:
         rows = [self._table.rows_of(places[i : i + self.size]) for i in range(0, self.steps * self.size, self.size)]
         self.rows = tuple(some[self._table.targets[some] != IGNORED] for some in rows)
         self.targets = tuple(self._table.targets[some] for some in self.rows)
+        self.numbers = tuple(self._loss.number(some) for some in self.targets)
         self._epoch = epoch
 
 
@@ -190,7 +200,7 @@ class _Group:
 
 
 class _Block:
-    """Runs whose epochs have the same number of steps, so that they take them together.
+    """Runs of one optimizer whose epochs have the same number of steps, so that they take them together.
 
     Args:
         table: what they read.
@@ -202,7 +212,7 @@ class _Block:
         self._table, self._heads, self._told = table, heads, told
         self._epoch, self._steps = 0, heads[0].order.steps
         self._weights = torch.stack([head.best for head in heads])
-        self._first, self._second = torch.zeros_like(self._weights), torch.zeros_like(self._weights)
+        self._optimizer = HeadSteps(heads[0].run.settings.optim, weights=self._weights, width=table.width)
         self._gradient = torch.zeros_like(self._weights)
         self._minus = self._weights.new_full((1, 1, 1), -1.0)
         self._seen: dict[tuple[int, ...], tuple[torch.Tensor, tuple[int, ...]]] = {}
@@ -230,10 +240,9 @@ class _Block:
             self._groups.append(_Group(order, like[begin:end].unbind(), self._gradient[begin:end].unbind()))
             begin = end
         self._most = like.new_tensor([s.max_grad_norm for s in settings])
-        self._decay = like.new_tensor([s.weight_decay for s in settings])[:, None, None]
-        self._epsilon = like.new_tensor([s.adam_epsilon for s in settings])[:, None, None]
+        self._optimizer.arrange(settings)
         self._rates = like.new_tensor([head.rates(self._epoch) for head in self._heads]).t()[:, :, None, None]
-        self._numbers = like.new_tensor([[max(1, len(rows)) for rows in h.order.rows] for h in self._heads]).t()
+        self._numbers = like.new_tensor([[number or 1 for number in h.order.numbers] for h in self._heads]).t()
 
     def _step(self, batch: int) -> None:
         """One optimizer step of every run; a run whose loss or gradient is not finite ends before its step."""
@@ -255,13 +264,17 @@ class _Block:
             norms = norms[left]
             self._keep(left)
             self._arrange()
-        self._optimize(norms, batch)
+        share = (self._most / (norms + 1e-6)).clamp_(max=1.0) / self._numbers[batch]
+        self._gradient.mul_(share[:, None, None])
+        number = self._epoch * self._steps + batch + 1
+        self._optimizer.step(self._weights, self._gradient, rates=self._rates[batch], number=number)
         self._told.stepped(len(left))
 
     def _differentiate(self, group: _Group, batch: int) -> list[float]:
         """Write the gradients of the summed loss of an order's runs; gives these losses.
 
-        The gradient of the summed cross entropy by the logits is probability minus one at the target.
+        The gradient of the summed cross entropy by the logits is probability minus one at the target. Where the targets
+        are smoothed or weighted, it is probability times the sum of what is expected, minus what is expected.
         """
         table, rows = self._table, group.order.rows[batch]
         read = torch.index_select(table.rows, 0, rows)
@@ -275,32 +288,23 @@ class _Block:
         every = logits.unbind()
         for own, weights in zip(every, group.weights, strict=True):
             torch.log_softmax(torch.mm(weights, turned), 0, out=own)
-        targets = group.order.targets[batch].expand(len(every), 1, -1)
-        losses = logits.gather(1, targets).sum((1, 2)).tolist()
-        for own in every:  # one by one: where an element stands in a tensor may change its exponential's last bit
-            own.exp_()
-        logits.scatter_add_(1, targets, self._minus.expand_as(targets))
+        if group.order.expected is None:
+            losses = self._turn_plain(logits, group.order.targets[batch])
+        else:
+            losses = _turn(every, torch.index_select(group.order.expected, 1, group.order.targets[batch]))
         for own, gradient in zip(every, group.gradients, strict=True):
             torch.mm(own, read, out=gradient)
         return [-loss for loss in losses]
 
-    def _optimize(self, norms: torch.Tensor, batch: int) -> None:
-        """Clip each run's gradient of the mean loss to its norm, then AdamW as torch has it.
-
-        Every operation is correctly rounded by itself (no fused multiplication and addition), so that an element does
-        not depend on its place in the tensor.
-
-        Source: Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2, with bias correction.
-        """
-        done, rates = self._epoch * self._steps + batch + 1, self._rates[batch]
-        gradient, first, second = self._gradient, self._first, self._second
-        share = (self._most / (norms + 1e-6)).clamp_(max=1.0) / self._numbers[batch]
-        gradient.mul_(share[:, None, None])
-        self._weights[:, :, : self._table.width].mul_(1 - rates * self._decay)
-        first.mul_(FIRST_DECAY).add_(gradient * (1 - FIRST_DECAY))
-        second.mul_(SECOND_DECAY).add_(gradient.mul_(gradient).mul_(1 - SECOND_DECAY))
-        scale = second.sqrt().div_(math.sqrt(1 - SECOND_DECAY**done)).add_(self._epsilon)
-        self._weights.sub_((first / scale).mul_(rates / (1 - FIRST_DECAY**done)))
+    def _turn_plain(self, logits: torch.Tensor, targets: torch.Tensor) -> list[float]:
+        """Make each run's log probabilities the gradient of its summed cross entropy; gives minus these losses."""
+        every = logits.unbind()
+        there = targets.expand(len(every), 1, -1)
+        losses: list[float] = logits.gather(1, there).sum((1, 2)).tolist()
+        for own in every:  # one by one: where an element stands in a tensor may change its exponential's last bit
+            own.exp_()
+        logits.scatter_add_(1, there, self._minus.expand_as(there))
+        return losses
 
     def _keep(self, left: Sequence[int]) -> None:
         """Go on with some of the runs; the others end, with their best weights or, without validation, the last."""
@@ -314,7 +318,7 @@ class _Block:
             self._told.stepped(_last_epoch(head.run.settings) * self._steps - taken)
         self._heads = [self._heads[i] for i in left]
         self._weights, self._gradient = self._weights[left], self._gradient[left]
-        self._first, self._second = self._first[left], self._second[left]
+        self._optimizer.keep(left)
 
     def _share_seconds(self) -> None:
         """What has passed, divided evenly among the runs."""
@@ -335,8 +339,8 @@ class _Block:
     def _validate(self, weights: torch.Tensor, head: _Head) -> Epoch:
         """End a run's epoch: its row of the learning curve."""
         state, run = head.state, head.run
-        targets = sum(some.shape[0] for some in head.order.targets)
-        row = Epoch(state.epoch + 1, (state.epoch + 1) * self._steps, state.loss_sum / max(1, targets), None, None)
+        trained = state.loss_sum / (sum(head.order.numbers) or 1)
+        row = Epoch(state.epoch + 1, (state.epoch + 1) * self._steps, trained, None, None)
         if len(run.validation):
             read, expected = self._validated(tuple(run.validation))
             logits = self._table.logits(weights, read)
@@ -365,6 +369,20 @@ def _mean_loss(logits: np.ndarray, targets: tuple[int, ...]) -> float:
     """Cross entropy in nats, the mean over all rows that have a target, as if they were the tokens of one feature."""
     total, number = summed_loss([Feature(0, {}, targets, words=(0,))], [logits])
     return total / max(1, number)
+
+
+def _turn(every: Sequence[torch.Tensor], expected: torch.Tensor) -> list[float]:
+    """Make each run's log probabilities the gradient of a loss that expects this; gives minus the summed losses.
+
+    Args:
+        every: of each run, (classes, rows).
+        expected: (classes, rows).
+    """
+    whole = expected.sum(0)
+    losses = [float((own * expected).sum()) for own in every]
+    for own in every:
+        own.exp_().mul_(whole).sub_(expected)
+    return losses
 
 
 def _aligned(runs: int, classes: int, rows: int, *, like: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from unfreeze.engine.batches import MOST_TOKENS, order_of
 from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.dropout import Dropout
 from unfreeze.engine.gradients import BatchGradients
+from unfreeze.engine.loss import loss_for
 from unfreeze.engine.optimizer import build_optimizer, set_rates
 from unfreeze.engine.prediction import logits_of, summed_loss
 from unfreeze.engine.prefix import PrefixMemory, Start
@@ -24,7 +25,7 @@ from unfreeze.engine.stages import enter_stage
 from unfreeze.engine.stopping import is_better, is_given_up
 from unfreeze.errors import Interrupted
 from unfreeze.plan import Plan, Stage
-from unfreeze.tasks import IGNORED, Feature
+from unfreeze.tasks import Feature
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,11 @@ class TrainingData:
 
 @dataclass(slots=True)
 class Epoch:
-    """What one epoch gave: a row of the learning curve."""
+    """What one epoch gave: a row of the learning curve.
+
+    The training loss is the one that is trained on, in training mode; the validation loss is plain cross entropy
+    whatever the settings, so that it can be compared between them.
+    """
 
     epoch: int
     step: int
@@ -65,7 +70,7 @@ class State:
         epoch: passes completed.
         batch: steps completed in the pass under way.
         loss_sum: of the pass under way, over its targets so far.
-        targets: their number.
+        targets: their number, or the sum of their weights.
         best_epoch: the number of epochs after which the weights were best, 0 before the first validation.
         curve: a row for each completed epoch.
         seconds: wall time spent training and validating so far.
@@ -77,7 +82,7 @@ class State:
     epoch: int = 0
     batch: int = 0
     loss_sum: float = 0.0
-    targets: int = 0
+    targets: float = 0
     best_epoch: int = 0
     curve: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
@@ -136,7 +141,11 @@ class Run:
         self._memory = data.memory if plan.encoder_weights == "pretrained" else None
         self._dropout = Dropout(model, seed=settings.seed)
         shown = [data.features[place] for place in data.train]
-        self._gradients = BatchGradients(model, outline, runtime=runtime, dropout=self._dropout, shown=shown)
+        classes = int(model.config.num_labels)  # type: ignore[union-attr,arg-type]
+        self._loss = loss_for(settings, targets=_targets_of(shown).to(runtime.device), classes=classes)
+        self._gradients = BatchGradients(
+            model, outline, runtime=runtime, dropout=self._dropout, shown=shown, loss=self._loss
+        )
         self._optimizer = build_optimizer(model, plan, settings=settings, instead=self._gradients.rows.instead)
         self._state = State()
         self._best: dict[str, torch.Tensor] = {}
@@ -219,7 +228,7 @@ class Run:
         rate = settings.learning_rate * settings.rate_share(step, self._total)
         set_rates(self._optimizer, rate=rate, stage_index=self._plan.stages.index(self._stage))
         torch.manual_seed(int(np.random.SeedSequence([settings.seed, step]).generate_state(1)[0]))
-        number = sum(target != IGNORED for feature in features for target in feature.targets)
+        number = self._loss.number(_targets_of(features))
         self._dropout.step = step
         loss = self._gradients.add(features, start=self._start(places), number=number)
         state.most_tokens = self._gradients.most_tokens
@@ -243,9 +252,8 @@ class Run:
     def _end_epoch(self) -> Epoch:
         """Validate, remember the best weights, begin the next pass."""
         state, places = self._state, self._data.validation
-        row = Epoch(
-            state.epoch + 1, (state.epoch + 1) * self._steps, state.loss_sum / max(1, state.targets), None, None
-        )
+        trained = state.loss_sum / (state.targets or 1)
+        row = Epoch(state.epoch + 1, (state.epoch + 1) * self._steps, trained, None, None)
         if places:
             features = [self._data.features[place] for place in places]
             logits = logits_of(self._model, features, runtime=self._runtime, start=self._start(places))
@@ -287,3 +295,8 @@ class Run:
         if loaded is not None:
             self._state, self._best = State(**loaded[0]), loaded[1]
             self._gradients.rows.put_back()
+
+
+def _targets_of(features: Sequence[Feature]) -> torch.Tensor:
+    """The targets of some features, one after another, int64."""
+    return torch.tensor([target for feature in features for target in feature.targets], dtype=torch.long)

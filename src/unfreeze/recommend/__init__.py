@@ -5,8 +5,8 @@ judged again with another margin. The rules:
 
 - Arms are ranked by their selection score; equal scores by cost (training seconds, stored bytes, prediction time), then
   by name. Floors, dropped and failed arms are never handed over.
-- The best is compared with every other arm, by intervals that hold for all those comparisons at once (level
-  1 - alpha / m: Bonferroni, and therefore Holm). This also pays for the best having been picked from the same scores.
+- The best is compared with every other arm, by intervals that hold for all pairs of arms at once (level 1 - alpha / m
+  with m = k (k - 1) / 2: Bonferroni, and therefore Holm), because the best was picked from the same scores.
 - *better*: the interval of best minus rival lies above 0 for every rival. *tie*: every rival not worse lies inside
   ± margin; the cheapest of the tied is handed over. *not settled*: anything else; the best is handed over, and the
   cheapest arm that is not shown to be worse is named with the score it risks.

@@ -55,8 +55,15 @@ def recommend(
     candidates = [arm for _, arm in ranked if not arm.floor]
     if candidates:
         judge = _Judge(candidates[0], score, margin, seed)
-        floors = judge.all([arm for _, arm in ranked if arm.floor], level)
-        made = _settled(made, candidates, judge.all(candidates[1:], level), floors, cheap=prefer == "cheap")
+        floors = [arm for _, arm in ranked if arm.floor]
+        # The best was picked from the same scores, so a level has to hold for whatever had been best: for all pairs of
+        # arms; and for each floor with every arm that might lie above it (half a comparison, being one-sided) and with
+        # the one that might lie below it (another half).
+        # Those that left a race on the way might have been the best as well.
+        many = len(candidates) + sum(arm.state == "left" and not arm.floor for arm in arms)
+        arms_apart = judge.all(candidates[1:], level, family=many * (many - 1) / 2)
+        floors_apart = judge.all(floors, level, family=len(floors) * (many + 1) / 2)
+        made = _settled(made, candidates, arms_apart, floors_apart, cheap=prefer == "cheap")
     return replace(made, sentences=sentences(made))
 
 
@@ -126,13 +133,13 @@ class _Judge:
     margin: float
     seed: int
 
-    def all(self, others: Sequence[Arm], level: float) -> tuple[Comparison, ...]:
-        """The best against each of the others, at a level that holds for all of them at once."""
+    def all(self, others: Sequence[Arm], level: float, *, family: float) -> tuple[Comparison, ...]:
+        """The best against each of the others, at a level that holds for a family of comparisons at once."""
         from unfreeze.compare.statistics import holm
 
-        shared_level = 1 - (1 - level) / max(1, len(others))
+        shared_level = 1 - (1 - level) / max(1.0, family)
         differences = [self._difference(other, shared_level) for other in others]
-        adjusted = holm([difference.p_value for difference in differences])
+        adjusted = holm([difference.p_value for difference in differences], family=family)
         parts = zip(others, differences, adjusted, strict=True)
         return tuple(self._comparison(other, difference, p) for other, difference, p in parts)
 
@@ -207,7 +214,8 @@ def _runs(arm: Arm) -> "RunScores":
 
 def _rests_on(best: Arm) -> RestsOn:
     runs = _runs(best)
-    return RestsOn(runs.seeds, runs.folds, runs.examples, runs.failed_runs)
+    rests = RestsOn(runs.seeds, runs.folds, runs.examples, runs.failed_runs)
+    return rests if runs.clusters is None else replace(rests, units=runs.clusters.many, unit=runs.clusters.noun)
 
 
 def _needed(rivals: Sequence[Arm], pairs: Sequence[Comparison]) -> int | None:

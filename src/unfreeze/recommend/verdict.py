@@ -26,8 +26,8 @@ class Arm:
         train_seconds: training time of one run of it.
         stored_bytes: size of what must be stored for it.
         predict_seconds: time for 1,000 examples.
-        state: "done", "dropped" (the budget did not allow it) or "failed".
-        reason: why it was dropped or failed.
+        state: "done", "dropped" (the budget did not allow it), "left" (it fell behind in the race) or "failed".
+        reason: why it was dropped, left or failed.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Arm:
     train_seconds: float = 0.0
     stored_bytes: int = 0
     predict_seconds: float = 0.0
-    state: Literal["done", "dropped", "failed"] = "done"
+    state: Literal["done", "dropped", "left", "failed"] = "done"
     reason: str = ""
 
     @property
@@ -54,9 +54,10 @@ class Comparison:
         rival: the other arm's name.
         difference: best minus rival, a fraction.
         interval: where the difference lies, within ±1; wide enough to hold together with all the others.
-        p_value: two-sided, Holm-adjusted over these comparisons.
+        p_value: two-sided, Holm-adjusted over all comparisons that might have been these, had another arm been best.
         verdict: "better" (the best is), "tie" or "not settled".
-        examples_needed: scored examples that would settle this pair; None where examples would not, or it is settled.
+        examples_needed: scored examples that would settle this pair (documents or groups, where ``RestsOn`` counts
+            these); None where examples would not, or it is settled.
         note: why it is not settled although the figures may look so; empty otherwise.
     """
 
@@ -71,12 +72,18 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class RestsOn:
-    """How much evidence a verdict rests on: the best arm's seeds, folds, scored examples, and runs that failed."""
+    """How much evidence a verdict rests on: the best arm's seeds, folds, scored examples, and runs that failed.
+
+    Where examples belong together, they were resampled in ``units`` of them, each called a ``unit``, such as
+    "document"; None where examples stand alone.
+    """
 
     seeds: int
     folds: int
     examples: int
     failed_runs: int
+    units: int | None = None
+    unit: str = "example"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,8 @@ class Recommendation:
         dropped: (name, reason) of the arms that were dropped or failed.
         degenerate: (name, number of failed runs, number of runs) of arms of which some runs failed.
         rests_on: how much evidence there is; None where no arm finished.
-        examples_needed: scored examples that would settle the verdict; None where examples would not, or it is settled.
+        examples_needed: scored examples (or units of ``rests_on``) that would settle the verdict; None where they would
+            not, or it is settled.
         cheapest: the cheapest arm not shown to be worse than the best; None where that is the best itself.
         sentences: the verdict in plain words, the most important first.
     """

@@ -116,8 +116,8 @@ def _would_settle(made: Recommendation) -> str:
         return "Run two seeds or more to let it be settled."
     if made.examples_needed is not None:
         return (
-            f"About {made.examples_needed:,} scored examples would settle it, "
-            f"if the differences stay as they are ({made.rests_on.examples:,} now)."
+            f"About {made.examples_needed:,} scored {made.rests_on.unit}s would settle it, "
+            f"if the differences stay as they are ({made.rests_on.units or made.rests_on.examples:,} now)."
         )
     if any(pair.verdict == "not settled" and not pair.note for pair in made.rivals):
         return "Training noise is the limit: more seeds would help, more examples alone would not."
@@ -129,8 +129,11 @@ def _rests_on(made: Recommendation) -> str:
     if rests is None:
         return ""
     folds = f" × {counted(rests.folds, 'fold')}" if rests.folds > 1 else " on one validation split"
-    many = f"; intervals hold for {counted(len(made.rivals), 'comparison')} at once" if len(made.rivals) > 1 else ""
-    return f"This rests on {counted(rests.seeds, 'seed')}{folds} and {counted(rests.examples, 'example')}{many}."
+    together = f" in {counted(rests.units, rests.unit)}" if rests.units is not None else ""
+    many = f"; intervals hold for all pairs of {len(made.rivals) + 1} arms at once" if len(made.rivals) > 1 else ""
+    return (
+        f"This rests on {counted(rests.seeds, 'seed')}{folds} and {counted(rests.examples, 'example')}{together}{many}."
+    )
 
 
 def _caveats(made: Recommendation) -> list[str]:

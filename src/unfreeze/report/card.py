@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from unfreeze.compare.numerals import NOTHING, counted, percent, points, span, whole
-from unfreeze.report.formats import loading_lines, metric_name, setting, tidy
+from unfreeze.report.formats import loading_lines, metric_name, shown_settings, tidy
 
 _PIPELINES = {"classification": "text-classification", "ner": "token-classification"}
 _DOES = {
@@ -37,6 +37,26 @@ def render_card(record: Mapping[str, Any]) -> str:
     record = tidy(record)
     sections = (_head, _what, _how_to_load, _how_chosen, _scores, _data, _limits, _made_with)
     return "\n\n".join("\n".join(section(record)) for section in sections) + "\n"
+
+
+def provisional_card(name: str, *, metric: str, score: float, loads_with: str) -> str:
+    """The card of the best model so far, while its comparison is under way.
+
+    Args:
+        name: of the way it was fine-tuned.
+        metric: the name of the score.
+        score: on validation rows, a fraction.
+        loads_with: the line of code that loads it.
+
+    Returns:
+        Markdown.
+    """
+    code = "\n".join(loading_lines(loads_with))
+    return (
+        f"# The best model so far\n\nFine-tuned with unfreeze ({_safe(name)}): {points(score)} points of "
+        f"{metric_name(metric)} on validation rows. The comparison that it comes from is not finished: no verdict says "
+        f"that it is the one to use, and it was trained on one part of the rows only.\n\n```python\n{code}\n```\n"
+    )
 
 
 def _quoted(text: str) -> str:
@@ -199,4 +219,4 @@ def _made_with(record: Mapping[str, Any]) -> Iterator[str]:
 def _settings(record: Mapping[str, Any]) -> str:
     name = record["handed_over"]["name"]
     chosen = next((arm["settings"] for arm in record["arms"] if arm["name"] == name), None) or {}
-    return ", ".join(f"{_safe(key)} {_safe(setting(value))}" for key, value in chosen.items() if value is not None)
+    return ", ".join(f"{_safe(key)} {_safe(value)}" for key, value in shown_settings(chosen).items())

@@ -67,6 +67,13 @@ def setting(value: Any) -> str:
     return str(value)
 
 
+def shown_settings(settings: Mapping[str, Any] | None) -> dict[str, str]:
+    """An arm's settings as they are written; of optimizer and loss only what is not the usual."""
+    usual = {"optim": "adamw", "label_smoothing_factor": 0.0, "class_weights": "none"}
+    known = {key: value for key, value in (settings or {}).items() if value is not None}
+    return {key: setting(value) for key, value in known.items() if key not in usual or value != usual[key]}
+
+
 def loading_lines(line: str) -> list[str]:
     """The code that loads a model, a statement a line, with the import it needs."""
     return [*(["import transformers"] if "transformers." in line else []), *line.split("; ")]

@@ -5,12 +5,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from unfreeze.compare.numerals import NOTHING, counted, percent, points, span, whole
-from unfreeze.report.formats import loading_lines, setting
+from unfreeze.report.formats import loading_lines, setting, shown_settings
+from unfreeze.report.tuning import tuning_budget, tuning_table
 
 _LABELS = {"better": "Better", "tie": "Tie", "not settled": "Not settled", "only one arm": "Only one arm"}
 _PAIR = {"better": "shown to be worse", "tie": "a tie", "not settled": "not settled"}
 _OTHER_FOLDER = "unfreeze-other-encoder"
 _COMMAND = "unfreeze compare YOUR_FILE.csv"
+_OPTIMIZERS = {
+    "adamw": "AdamW with bias correction",
+    "adam": "Adam with bias correction (its weight decay is added to the gradient)",
+    "sgd": "SGD with momentum 0.9 (its weight decay is added to the gradient)",
+}
 
 GLOSSARY = {
     "Arm": "A way of fine-tuning (a strategy) on an encoder, with the range of learning rates that suits it.",
@@ -57,8 +63,9 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
         "floors": [row for row in rows if row["arm"]["floor"]],
         "levels": _levels(made),
         "basis": _basis(record),
-        "tuned": [row["arm"] for row in rows if row["arm"]["tuning"]],
-        "tuning_budget": _tuning_budget(record),
+        "optimizers": _optimizers(record),
+        "tuned": [tuning_table(row["arm"]) for row in rows if row["arm"]["tuning"]],
+        "tuning_budget": tuning_budget(record),
         "sources": [(key, value) for key, value in record["data"]["sources"].items() if value],
         "encoder": [(key, _figure(value)) for key, value in record["encoder"].items()],
         "loading": "\n".join(loading_lines(record["handed_over"]["loads_with"])) if record["handed_over"] else "",
@@ -104,9 +111,8 @@ def _behind(pair: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _settings(arm: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in (arm["settings"] or {}).items():
-        if value is not None:
-            yield f"{key} {setting(value)}"
+    for key, value in shown_settings(arm["settings"]).items():
+        yield f"{key} {value}"
 
 
 def _notes(arm: Mapping[str, Any], pair: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
@@ -145,19 +151,10 @@ def _basis(record: Mapping[str, Any]) -> str:
     return "; ".join(sorted({arm["interval_basis"] for arm in record["arms"] if arm["interval_basis"]}))
 
 
-def _tuning_budget(record: Mapping[str, Any]) -> str:
-    """Whether every arm had the same number of tries."""
-    rates = {}
-    for arm in record["arms"]:
-        tried = {trial["learning_rate"] for trial in arm["tuning"] if trial["learning_rate"] is not None}
-        if tried:
-            rates[arm["name"]] = len(tried)
-    if not rates:
-        return "No arm had a learning rate to choose."
-    if len(set(rates.values())) == 1:
-        number = next(iter(rates.values()))
-        return f"Every arm that learns by gradient had the same budget: {counted(number, 'learning rate')}."
-    return "Learning rates tried: " + ", ".join(f"{name} {number}" for name, number in rates.items()) + "."
+def _optimizers(record: Mapping[str, Any]) -> str:
+    """What the arms were trained with."""
+    found = {arm["settings"].get("optim") for arm in record["arms"] if arm["settings"]}
+    return " or ".join(told for name, told in _OPTIMIZERS.items() if name in found) or _OPTIMIZERS["adamw"]
 
 
 def _bigger(record: Mapping[str, Any]) -> str:

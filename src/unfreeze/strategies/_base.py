@@ -15,13 +15,19 @@ class Search:
     """Where a strategy is at its best, so that it is never compared starved.
 
     Attributes:
-        learning_rate: lowest and highest rate worth trying, both included; None where nothing learns by gradient.
+        learning_rate: lowest and highest rate worth trying with AdamW, both included; None where nothing learns by
+            gradient.
         num_train_epochs: passes over the training rows, an upper bound: early stopping keeps the best.
         min_steps: optimizer steps below which the strategy counts as starved; few rows get more passes instead.
         reads_layers: whether its head may read several layers (it pays for a frozen encoder and hurts a tuned one:
             Peters, Ruder & Smith 2019, arXiv:1903.05987, section 4).
         floor: a floor shows what the others must beat; it is tried once and never handed over.
         priority: where the budget is short, strategies of a lower number are kept first.
+        batch_sizes: what random search and TPE choose among, the usual first, as in the next three (Devlin et al. 2019,
+            arXiv:1810.04805, section A.3).
+        weight_decays: likewise (from none to that of Liu et al. 2019, arXiv:1907.11692, table 10).
+        warmup_shares: likewise, shares of all steps (the least is that of the same table).
+        epoch_shares: likewise, shares of ``num_train_epochs``; never so few that ``min_steps`` are not reached.
     """
 
     learning_rate: tuple[float, float] | None
@@ -30,6 +36,10 @@ class Search:
     reads_layers: bool = False
     floor: bool = False
     priority: int = 50
+    batch_sizes: tuple[int, ...] = (16, 32)
+    weight_decays: tuple[float, ...] = (0.01, 0.0, 0.1)
+    warmup_shares: tuple[float, ...] = (0.1, 0.06, 0.2)
+    epoch_shares: tuple[float, ...] = (1.0, 0.5)
 
     def rates(self, number: int) -> tuple[float, ...]:
         """``number`` rates spread evenly (on a log scale) over the range, the middle ones first.

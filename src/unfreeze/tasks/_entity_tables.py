@@ -1,11 +1,13 @@
 """Tables with entities as examples: words with tags, or texts with character spans."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from unfreeze.data.audit import Count
 from unfreeze.data.columns import LABEL_COLUMNS, TEXT_COLUMNS, columns_named, find_column, groups_of
 from unfreeze.data.example import Example
+from unfreeze.data.reading_conll import DOCUMENT
 from unfreeze.data.table import Table
 from unfreeze.data.tags import recognise_scheme, to_iob2
 from unfreeze.data.words import overlapping_spans, split_words, tags_from_spans
@@ -108,6 +110,13 @@ def _of_words(
     return Example(" ".join(words), tags, tuple(words), tuple(offsets), table.name, table.lines[row], row, group)
 
 
+def _in_documents(examples: tuple[Example, ...], table: Table) -> tuple[Example, ...]:
+    """The examples of a CoNLL file with the documents that it marks."""
+    if table.form != "conll" or DOCUMENT not in table.columns:
+        return examples
+    return tuple(replace(example, document=table.columns[DOCUMENT][example.row]) for example in examples)
+
+
 def _tagged(table: Table, columns: Columns) -> tuple[tuple[Example, ...], list[Count], str]:
     """Words with tags of any scheme."""
     words = str(find_column(table, "text", synonyms=WORD_COLUMNS, wanted=columns.text))
@@ -124,7 +133,7 @@ def _tagged(table: Table, columns: Columns) -> tuple[tuple[Example, ...], list[C
     examples = tuple(_of_words([str(x) for x in w], to_iob2(t, scheme), table, row, groups[row]) for row, w, t in rows)
     counts = [Count("sentences had no words and were dropped", len(empty), table.rows, tuple(empty), table.name)]
     says = f"named entities: words from column {words!r}, {scheme} tags from column {tags!r}"
-    return examples, counts if empty else [], says
+    return _in_documents(examples, table), counts if empty else [], says
 
 
 def _is_nothing(value: Any) -> bool:

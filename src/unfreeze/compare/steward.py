@@ -1,0 +1,216 @@
+"""Who goes on in a race, who leaves it and why, and who is run once more: decisions, from what was seen so far."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unfreeze.compare.numerals import counted, points, span
+from unfreeze.compare.outcomes import ArmOutcome
+from unfreeze.compare.standing import Purse, Standing
+
+HEADROOM = 0.02
+"""What the rest of its search may still bring a way, a fraction: two points are much for one more setting."""
+
+FEWEST_FOLDS = 3
+"""With two, one degree of freedom, an interval holds everything."""
+
+Decision = dict[str, Any]
+"""Who goes on, who leaves and why: plain data, for the ledger and the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Under which a race is held.
+
+    Attributes:
+        seed: of the first run.
+        seeds: runs of every finalist on each fold.
+        most_seeds: runs of those that cannot be told apart, at the most.
+        folds: folds that every finalist is run on.
+        steps_per_epoch: optimizer steps of one pass over a fold's training rows.
+        cuts: whether ways leave and runs end by what was seen; else every way is searched and run to its end.
+    """
+
+    seed: int
+    seeds: int
+    most_seeds: int
+    folds: int
+    steps_per_epoch: int
+    cuts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Steward:
+    """Decides what comes next.
+
+    Attributes:
+        terms: under which the race is held.
+        standing: compares arms.
+        purse: what is left of the budget now.
+        arms: that started and may be handed over.
+    """
+
+    terms: Terms
+    standing: Standing
+    purse: Callable[[], Purse]
+    arms: int
+
+    def after_settings(self, field: Sequence[ArmOutcome], *, rounds: int) -> Decision:
+        """After a round of settings: who goes on, who of them goes on with its search, and how far.
+
+        Args:
+            field: who is in the race.
+            rounds: rounds of settings so far; on the first, which may be of a poor head, nobody is judged.
+        """
+        ranked = self.standing.by_settings(field)
+        out = self._beaten(ranked) if self.terms.cuts and rounds > 1 else {}
+        left = [o for o in ranked if o.arm.name not in out]
+        best = left[:2]
+        for trials, search in ((self._rest, True), (lambda _: self._runs_of_a_finalist(FEWEST_FOLDS), False)):
+            on = self._held(left, trials)
+            if all(o in on for o in best):  # else cheap ones would stay in the place of the best
+                return self._going_on(left, on if search else best, out, search=search)
+        # Nobody leaves where that would buy nothing; the best goes on with its search as far as the budget lasts.
+        names = [o.arm.name for o in left]
+        return {"on": names, "out": out, "searching": names[:1], "most": self.purse().number(names[0])}
+
+    def _going_on(
+        self, left: Sequence[ArmOutcome], on: Sequence[ArmOutcome], out: dict[str, str], *, search: bool
+    ) -> Decision:
+        """Some go on; the others leave, because the budget does not hold them."""
+        names = [o.arm.name for o in on]
+        for place, o in enumerate(left, 1):
+            if o not in on:
+                out[o.arm.name] = (
+                    f"{_place(place)} of {len(left)} after {tried(o)}, and the budget does not hold the rest of it "
+                    f"beside {listed(names)}"
+                )
+        return {"on": names, "out": out, "searching": names if search else [], "most": None}
+
+    def _held(self, ranked: Sequence[ArmOutcome], trials: Callable[[ArmOutcome], int]) -> list[ArmOutcome]:
+        """Those that the budget holds with so many more trials each, the best first."""
+        held: dict[str, int] = {}
+        purse, on = self.purse(), list[ArmOutcome]()
+        for outcome in ranked:
+            more = held | {outcome.arm.name: trials(outcome)}
+            if purse.holds(more):
+                held = more
+                on.append(outcome)
+        return on
+
+    def _rest(self, outcome: ArmOutcome) -> int:
+        """Trials of the rest of an arm's search and of its runs."""
+        return outcome.arm.tuning_trials - len(outcome.tuning) + self._runs_of_a_finalist()
+
+    def _beaten(self, ranked: Sequence[ArmOutcome]) -> dict[str, str]:
+        """Ways that lie farther behind the best than their other settings can be expected to bring them."""
+        out: dict[str, str] = {}
+        for other in ranked[1:]:
+            gap = self.standing.behind(ranked[0], other, among=self.arms)
+            if gap is not None and gap.interval.low > HEADROOM:
+                out[other.arm.name] = (
+                    f"{points(gap.mean)} points behind {ranked[0].arm.name} after {tried(other)} "
+                    f"(interval {span((gap.interval.low, gap.interval.high))}), more than others could make up"
+                )
+        return out
+
+    def _runs_of_a_finalist(self, most_folds: int | None = None) -> int:
+        """Runs beside the one that its search ended with."""
+        return self.terms.seeds * min(self.terms.folds, most_folds or self.terms.folds) - 1
+
+    def before_runs(self, running: Sequence[ArmOutcome]) -> Decision:
+        """Before a round of runs: who is run with which seeds on which folds; nobody where the race is over."""
+        terms, none = self.terms, {"on": [o.arm.name for o in running], "out": {}, "runs": {}}
+        if not running:
+            return none | {"why": "no way is left"}
+        if terms.folds > 1 and {fold for _, fold in running[0].records} == {0}:
+            return self._first_folds(running)
+        ranked = self.standing.by_runs(running)
+        least = min(len(o.seeds) for o in ranked)
+        if least < terms.seeds:
+            return self._one_more(ranked, least, why="")
+        close, why = self._too_close(ranked)
+        if not close:
+            return none | {"why": why}
+        if len(ranked[0].seeds) >= terms.most_seeds:
+            return none | {"why": f"{counted(terms.most_seeds, 'seed')} are the most that are run"}
+        return self._one_more([ranked[0], *close], len(ranked[0].seeds), why=why)
+
+    def _first_folds(self, running: Sequence[ArmOutcome]) -> Decision:
+        """All folds for as many as the budget holds; for two of them fewer folds rather than none."""
+        ranked, all_ = self.standing.by_settings(running), self.terms.folds
+        for folds in (all_, *range(all_ - 1, FEWEST_FOLDS - 1, -1)):
+            on = self._held(ranked, lambda _, folds=folds: folds - 1)  # type: ignore[misc]
+            if all(o in on for o in ranked[:2]):
+                on = on if folds == all_ else on[:2]
+                names = [o.arm.name for o in on]
+                places = [[self.terms.seed, fold] for fold in range(1, folds)]
+                why = "the budget does not hold its runs on the other folds"
+                out = {o.arm.name: why for o in ranked if o not in on}
+                return {"on": names, "out": out, "runs": dict.fromkeys(names, places), "why": ""}
+        names = [o.arm.name for o in ranked]
+        return {"on": names, "out": {}, "runs": {}, "why": "the budget does not hold the other folds"}
+
+    def _one_more(self, ranked: Sequence[ArmOutcome], done: int, *, why: str) -> Decision:
+        """One more seed for those that have the fewest, as far as the budget holds it; for two of them or for none."""
+        fewest = [o for o in ranked if len(o.seeds) <= done]
+        folds = folds_of(ranked)
+        places = [[self.terms.seed + done, fold] for fold in range(folds)]
+        on = self._held(fewest, lambda _: folds)
+        names = [o.arm.name for o in ranked]
+        if len(on) < min(2, len(fewest)):
+            return {"on": names, "out": {}, "runs": {}, "why": "the budget does not hold another seed"}
+        return {"on": names, "out": {}, "runs": {o.arm.name: places for o in on}, "why": why}
+
+    def _too_close(self, ranked: Sequence[ArmOutcome]) -> tuple[list[ArmOutcome], str]:
+        """Rivals that further runs might tell from the best; and why there are none, or what they wait for."""
+        best, rivals = ranked[0], ranked[1:]
+        if not self.terms.cuts:
+            return [], "every way has all its runs"
+        said = {
+            rival.arm.name: self.standing.verdict(self.standing.between(best, rival, among=self.arms))
+            for rival in rivals
+            if rival.arm.starved(rival.chosen, self.terms.steps_per_epoch) is None  # type: ignore[arg-type]
+        }
+        close = [rival for rival in rivals if said.get(rival.arm.name) == "runs"]
+        if close:
+            names = ", ".join(rival.arm.name for rival in close)
+            return close, f"{best.arm.name} cannot be told from {names} yet"
+        if "examples" in said.values():
+            return [], "more runs would not settle it: what is lacking is scored examples"
+        return [], "the verdict cannot change any more" if said else "there is nobody left to compare with"
+
+    def which_floors(self, floors: Sequence[ArmOutcome], *, finalists: Sequence[ArmOutcome]) -> Decision:
+        """As many floors as the budget holds beside the last training, the cheapest first."""
+        purse, on, out = self.purse(), dict[str, int](), dict[str, str]()
+        last, folds = [o.arm.name for o in finalists], self.folds_for_floors(finalists)
+        for floor in sorted(floors, key=lambda o: purse.prices.get(o.arm.name, 0.0)):
+            trials = floor.arm.tuning_trials + folds - 1
+            if purse.holds(on | {floor.arm.name: trials}, last=last):
+                on[floor.arm.name] = trials
+            else:
+                out[floor.arm.name] = "does not fit the budget"
+        return {"on": list(on), "out": out}
+
+    def folds_for_floors(self, finalists: Sequence[ArmOutcome]) -> int:
+        """Folds that floors are run on: those of the others, all where there are no others."""
+        return folds_of(finalists) if finalists else self.terms.folds
+
+
+def tried(outcome: ArmOutcome) -> str:
+    """How much of its search an arm has had: "2 of 6 settings"."""
+    return f"{len(outcome.tuning)} of {counted(outcome.arm.tuning_trials, 'setting')}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as people say them: "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def folds_of(outcomes: Sequence[ArmOutcome]) -> int:
+    """Folds that any of some arms was run on."""
+    return max((1 + fold for outcome in outcomes for _, fold in outcome.records), default=1)
+
+
+def _place(number: int) -> str:
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number if number < 20 else number % 10, 'th') }"
