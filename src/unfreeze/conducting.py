@@ -2,6 +2,7 @@
 
 import platform
 import statistics
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -36,6 +37,7 @@ from unfreeze.files import write_json, write_text
 from unfreeze.finishing import Finisher
 from unfreeze.recommend import Arm as Candidate
 from unfreeze.recommend import as_dict, recommend
+from unfreeze.recommend.advice import advice_of
 from unfreeze.report.page import render_page
 from unfreeze.tasks import Columns
 
@@ -58,9 +60,13 @@ class Conductor:
         sources: where the rows are.
         options: what the user chose.
         watcher: told what happens.
+        began: when the user asked for it, as ``time.perf_counter`` has it; None for now. Budgets count from there.
     """
 
-    def __init__(self, sources: Sources, options: Options, *, watcher: Watcher | None = None) -> None:
+    def __init__(
+        self, sources: Sources, options: Options, *, watcher: Watcher | None = None, began: float | None = None
+    ) -> None:
+        self._began = time.perf_counter() if began is None else began
         self._options, self._watcher = options, watcher or Watcher()
         self.folder = options.output_dir or Path(f"unfreeze-{sources.stem}")
         self._runtime = self._settled_runtime()
@@ -142,7 +148,7 @@ class Conductor:
             Interrupted: the watcher said so.
         """
         with opened(self.folder, self._identity()) as ledger:
-            goes, plan = Goes(ledger), self.plan(ledger)
+            goes, plan = Goes(ledger, began=self._began), self.plan(ledger)
             finisher = Finisher(self.material, ledger, folder=self.folder, runtime=self._runtime, watcher=self._watcher)
             try:
                 return self._conduct(ledger, plan, goes, finisher)
@@ -280,20 +286,7 @@ class Conductor:
 
     def _write(self, record: Mapping[str, Any]) -> None:
         write_json(self.folder / "record.json", record)
-        advice = {key: record[key] for key in ("unfreeze", "created", "command", "task", "metric", "recommendation")}
-        costs = (
-            "name",
-            "floor",
-            "state",
-            "score",
-            "interval",
-            "train_seconds",
-            "total_seconds",
-            "stored_bytes",
-            "starved",
-        )
-        advice["arms"] = [{key: arm[key] for key in costs} for arm in record["arms"]]
-        write_json(self.folder / "recommendation.json", advice | {"handed_over": record["handed_over"]})
+        write_json(self.folder / "recommendation.json", advice_of(record))
         write_text(self.folder / "report.html", render_page(record))
 
 

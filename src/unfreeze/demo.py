@@ -11,9 +11,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unfreeze.compare.options import Options
+from unfreeze.compare.options import Options, seconds_of
 from unfreeze.files import read_json, write_json
-from unfreeze.front import Comparison, compare, plan_comparison, seconds_of
+from unfreeze.front import Comparison, compare, plan_comparison
 
 if TYPE_CHECKING:
     from unfreeze.compare.watching import Watcher

@@ -1,13 +1,13 @@
 """The front door: what a user calls, from Python or through the command line."""
 
-import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from unfreeze.compare.options import Options
+from unfreeze.compare.options import Options, bytes_of, seconds_of
 from unfreeze.engine.prefix_store import PrefixStore, default_folder
 from unfreeze.errors import SettingsError, StorageError
 from unfreeze.files import read_json
@@ -127,16 +127,16 @@ def compare(
             and up to 5 of those that cannot be told apart; on several folds 1, and up to 2.
         folds: how many folds are run at the most; None for all that the splits have.
         tuning: learning rates that an arm with the usual heads tries; every arm gets as many trials. 0 for no search.
-        race: whether ways that fall behind leave and what they would have cost goes to the others; False to search and
-            run every way to its end.
         search: "grid"; or "random" or "tpe" (extra ``search``), which draw settings from each arm's own ranges.
         trials: of each arm where settings are drawn; None for as many as the grid takes.
+        race: whether ways that fall behind leave and what they would have cost goes to the others; False to search and
+            run every way to its end.
         seed: of the first run.
         margin: arms whose difference surely lies within this fraction are a tie.
         prefer: what to hand over where nothing is settled, the best "score" or the "cheap" one not shown to be worse.
         settings: training settings fixed for all arms, such as {"num_train_epochs": 3, "optim": "sgd"} (see
-            ``unfreeze.engine.settings.TrainingSettings``); a list of values is searched, such as
-            {"learning_rate": [3e-5, 1e-4]}: a grid has all combinations of the lists, and nothing else.
+            ``unfreeze.engine.settings.TrainingSettings``); a list of values is searched, such as {"learning_rate":
+            [3e-5, 1e-4]}: a grid has all combinations of the lists, and nothing else.
         max_dropped: largest share of a file's rows that may be dropped.
         threads: threads of one operation; None for the cores this process may use.
         workers: processes that train side by side, each on one thread; 1 for this process alone, None for what a short
@@ -160,6 +160,7 @@ def compare(
         SurroundingsError: disk, memory, or something not installed.
         Interrupted: the watcher stopped it.
     """
+    began = time.perf_counter()
     options = Options(
         text_column=text_column,
         label_column=label_column,
@@ -193,7 +194,7 @@ def compare(
     from unfreeze.compare.material import Sources
     from unfreeze.conducting import Conductor  # brings torch
 
-    conductor = Conductor(Sources(file, train, validation, test), options, watcher=watcher)
+    conductor = Conductor(Sources(file, train, validation, test), options, watcher=watcher, began=began)
     return Comparison(conductor.conduct(), conductor.folder)
 
 
@@ -321,12 +322,16 @@ def plan_comparison(sources: "Sources", options: Options, *, watcher: "Watcher |
         UnfreezeError: as for ``compare``.
     """
     from unfreeze.compare.dry_run import stages_of
+    from unfreeze.compare.summary import described
     from unfreeze.conducting import Conductor
 
     conductor = Conductor(sources, options, watcher=watcher)
     plan = conductor.plan()
-    stages = {arm.name: stages_of(arm, conductor.material) for arm in conductor.arms}
-    return plan | {"search": options.search, "arms": [row | {"stages": stages[row["name"]]} for row in plan["arms"]]}
+    told: dict[str, dict[str, Any]] = {}
+    for arm in conductor.arms:
+        told[arm.name] = {key: described(arm)[key] for key in ("summary", "source")}
+        told[arm.name]["stages"] = stages_of(arm, conductor.material)
+    return plan | {"search": options.search, "arms": [row | told[row["name"]] for row in plan["arms"]]}
 
 
 def load_comparison(folder: str | Path) -> Comparison:
@@ -336,37 +341,6 @@ def load_comparison(folder: str | Path) -> Comparison:
         StorageError: there is none.
     """
     return Comparison(read_json(Path(folder) / "record.json"), Path(folder))
-
-
-def seconds_of(budget: str | float | None) -> float | None:
-    """A budget such as "90s", "15m" or "2h", or a number of seconds, in seconds.
-
-    Raises:
-        SettingsError: it is none of these.
-    """
-    if budget is None or budget == "none":
-        return None
-    try:
-        number, unit = (budget, "s") if isinstance(budget, (int, float)) else (budget[:-1], budget[-1:])
-        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
-    except (KeyError, ValueError):
-        seconds = 0.0
-    if not seconds > 0:
-        raise SettingsError(f"a budget is a time such as 90s, 15m or 2h; got {budget!r}")
-    return seconds
-
-
-def bytes_of(size: str | int) -> int:
-    """A size such as "500MB", "2GB" or "1.5GiB", or a number of bytes, in bytes.
-
-    Raises:
-        SettingsError: it is none of these.
-    """
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(?:([KMGT])(I?)B?|B)?", str(size).strip().upper())
-    if found is None:
-        raise SettingsError(f"a size is a number of bytes such as 500MB or 2GB, 0 for none; got {size!r}")
-    number, letter, binary = found.groups()
-    return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(letter or " "))
 
 
 def cache(*, cache_dir: str | Path | None = None, clear: bool = False) -> dict[str, Any]:

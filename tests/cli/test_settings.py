@@ -2,7 +2,6 @@
 
 import pytest
 
-from unfreeze.cli import settings as module
 from unfreeze.cli.settings import settings_of
 from unfreeze.errors import SettingsError
 
@@ -20,9 +19,13 @@ def test_several_values_are_a_list():
     }
 
 
-def test_a_setting_of_words_takes_words_and_a_name_that_is_none_is_left_to_be_refused(monkeypatch):
-    monkeypatch.setattr(module, "WORDS", frozenset({"patience"}))
-    assert settings_of(["patience=long,short", "optimm=sgd"]) == {"patience": ["long", "short"], "optimm": "sgd"}
+def test_settings_that_are_words_stay_words():
+    found = settings_of(["optim=sgd,adam", "class-weights=balanced", "label_smoothing_factor=0.1"])
+    assert found == {"optim": ["sgd", "adam"], "class_weights": "balanced", "label_smoothing_factor": 0.1}
+
+
+def test_a_name_that_is_no_setting_is_left_to_be_refused_by_who_knows_all_names():
+    assert settings_of(["optimm=sgd"]) == {"optimm": "sgd"}
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,7 @@ def test_a_setting_of_words_takes_words_and_a_name_that_is_none_is_left_to_be_re
         (["learning_rate"], "--set takes NAME=NUMBER"),
         (["learning_rate=3e-5,"], "got 'learning_rate=3e-5,'"),
         (["learning_rate=3e-5,fast"], "or numbers to choose among"),
+        (["optim=adamw,lamb"], "--set optim takes adamw, adam or sgd; got 'optim=adamw,lamb'"),
         (["patience=inf"], "--set takes NAME=NUMBER"),
         (["patience=2", "patience=3"], "--set names patience twice; several values to choose among are one list"),
     ],
@@ -39,8 +43,3 @@ def test_what_cannot_be_read_is_refused_with_an_example(items, said):
     with pytest.raises(SettingsError, match=r".") as refused:
         settings_of(items)
     assert said in str(refused.value)
-
-
-def test_settings_that_are_words_stay_words():
-    found = settings_of(["optim=sgd", "class-weights=balanced", "label_smoothing_factor=0.1"])
-    assert found == {"optim": "sgd", "class_weights": "balanced", "label_smoothing_factor": 0.1}

@@ -101,7 +101,7 @@ def test_tables_are_never_wider_than_asked_and_lose_no_text():
     stage["rates_drawn"] = True
     text = plan_table(plan(arms=[arm | {"stages": [stage]} for arm in plan()["arms"]], search="tpe"))
     assert "2e-5 to 0.0001" in text
-    assert "searched by TPE in its own ranges, then run with" in " ".join(text.split())
+    assert "Settings are drawn by TPE from each way's own ranges." in " ".join(text.split())
     from rich.text import Text
 
     lines = rendered(Text("word " * 60), 40).splitlines()
@@ -151,7 +151,7 @@ def test_on_a_narrow_terminal_names_and_intervals_stay_whole(monkeypatch):
 
 
 def test_the_time_of_a_comparison_that_was_gone_on_with_is_that_of_all_its_commands(tmp_path):
-    record = {"recommendation": {"sentences": ["No."]}, "handed_over": None, "seconds": 1920.0}
+    record = {"recommendation": {"sentences": ["No."], "in_short": ["No."]}, "handed_over": None, "seconds": 1920.0}
     assert "time     32 min\n" in closing(record, tmp_path) + "\n"
     assert "time     32 min\n" in closing(record | {"goes": 1}, tmp_path) + "\n"
     assert "time     32 min in 2 goes" in closing(record | {"goes": 2}, tmp_path)

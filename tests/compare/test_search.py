@@ -20,7 +20,7 @@ from unfreeze.compare.options import Options
 from unfreeze.compare.search import best_trial, search_order
 from unfreeze.compare.trials import Trial
 from unfreeze.encoders.loading import load_encoder
-from unfreeze.engine.settings import TrainingSettings
+from unfreeze.engine.settings import TrainingSettings, range_for
 from unfreeze.errors import MissingExtra, SettingsError
 from unfreeze.strategies import STRATEGIES
 from unfreeze.tasks import Columns
@@ -330,6 +330,24 @@ def test_choices_that_do_not_go_together_are_refused_with_a_way_out(options: dic
     with pytest.raises(SettingsError, match=r".") as refused:
         Options(**options)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("method", ["grid", *DRAWN])
+def test_each_optimizer_of_a_list_is_tried_with_rates_that_suit_it(material: Material, method: str) -> None:
+    arm = arms_of(material, ["full"], search=method, overrides={"optim": ["adamw", "sgd"]})[0]
+    if arm.sampling is not None:
+        arm = replace(arm, sampling=replace(arm.sampling, trials=20))
+    tried = [trial for trials in searched(arm, by_key)[0] for trial in trials]
+    assert {trial.settings.optim for trial in tried} == {"adamw", "sgd"}
+    for trial in tried:
+        low, high = range_for(trial.settings.optim, STRATEGIES["full"].search.learning_rate) or (0.0, 0.0)
+        assert low <= trial.settings.learning_rate <= high
+    if method == "grid":
+        return
+    low, high = range_for("sgd", STRATEGIES["full"].search.learning_rate) or (0.0, 0.0)
+    for rate, starved in ((low, True), ((low * high) ** 0.5, False), (high, True)):
+        trial = arm.trial_with(arm.heads[0], replace(arm.base, optim="sgd", learning_rate=rate), seed=0, fold=0)
+        assert ("at the edge" in str(arm.starved(trial, 1000))) == starved
 
 
 def test_settings_that_are_not_searched_are_as_usual(material: Material) -> None:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from unfreeze.cli.parsing import make_parser
 from unfreeze.cli.settings import settings_of
-from unfreeze.compare.options import Options
+from unfreeze.compare.options import Options, bytes_of, seconds_of
 from unfreeze.errors import Interrupted, UnfreezeError
-from unfreeze.front import Comparison, bytes_of, cache, compare, fit, plan_comparison, refuse_floor, seconds_of
+from unfreeze.front import Comparison, cache, compare, fit, plan_comparison, refuse_floor
 
 if TYPE_CHECKING:
     from unfreeze.cli.live import Live
@@ -117,8 +117,8 @@ def _compare(options: argparse.Namespace, command: str) -> None:
         "folds": options.folds,
         "search": options.search,
         "tuning": options.tuning,
-        "race": options.race,
         "trials": options.trials,
+        "race": options.race,
         "margin": options.margin,
         "prefer": options.prefer,
     }

@@ -217,7 +217,7 @@ def _compare(parser: Parser) -> None:
 
 
 def _searching(parser: Parser) -> None:
-    group = parser.add_argument_group("search")
+    group = parser.add_argument_group("search of settings")
     group.add_argument(
         "--tuning",
         type=int,

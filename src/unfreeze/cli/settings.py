@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from unfreeze.compare.overrides import TUNABLE, WORDS
+from unfreeze.compare.overrides import TUNABLE
+from unfreeze.engine.settings import CHOICES, allowed
 from unfreeze.errors import SettingsError
 
 
@@ -35,7 +36,9 @@ def _value(name: str, value: str, item: str) -> float | int | str:
         number = float(value)
     except ValueError:
         number = math.nan
-    if name in WORDS or (name not in TUNABLE and math.isnan(number)):
+    if name in CHOICES and value not in CHOICES[name]:
+        raise SettingsError(f"--set {item.partition('=')[0]} takes {allowed(name)}; got {item!r}")
+    if name in CHOICES or (name not in TUNABLE and math.isnan(number)):
         return value
     if not math.isfinite(number):
         raise SettingsError(_expected(item))
@@ -43,7 +46,8 @@ def _value(name: str, value: str, item: str) -> float | int | str:
 
 
 def _expected(item: str) -> str:
+    words = " and ".join(f"{known} ({allowed(known)})" for known in CHOICES)
     return (
         "--set takes NAME=NUMBER, such as --set num_train_epochs=3, or numbers to choose among, such as "
-        f"--set learning_rate=3e-5,1e-4; got {item!r}"
+        f"--set learning_rate=3e-5,1e-4; got {item!r}. Words are for {words} alone"
     )

@@ -1,8 +1,9 @@
 """Results as text for the terminal."""
 
 import io
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,9 @@ def results(record: Mapping[str, Any]) -> str:
 def closing(record: Mapping[str, Any], folder: Path) -> str:
     """The verdict in sentences, and where everything is."""
     record = tidy(record)
-    lines = ["", *record["recommendation"]["sentences"], ""]
+    made = record["recommendation"]
+    more = [sentence for sentence in made["sentences"] if not any(sentence[:-1] in short for short in made["in_short"])]
+    lines = ["", *made["in_short"], "", *([*more, ""] if more else [])]
     given = record["handed_over"]
     if given is not None:
         metric = record["metric"]
@@ -109,26 +112,44 @@ def plan_table(plan: Mapping[str, Any]) -> str:
     table.add_section()
     for name, key in (("shared", "prefix_seconds"), ("at the end", "refit_seconds"), ("all of it", "whole_seconds")):
         table.add_row(name, *[""] * 6, _brief(plan[key]))
-    dropped = [f"{arm['name']}: {arm['reason']}" for arm in plan["arms"] if not arm["kept"]]
-    lines = [
-        f"{_sentence(told_in_short(plan))}; searched{_SEARCHED[plan.get('search', 'grid')]}.",
-        "Price: of a way's whole search and all its runs. Shared: frozen layers are computed once. At the end: the way "
-        "handed over is trained once more on all rows; the price is that of the dearest.",
-        "All prices are upper bounds, for training stops early where it no longer helps.",
-    ]
+    return rendered(table) + "\n".join(_about(plan)) + "\n"
+
+
+def _about(plan: Mapping[str, Any]) -> Iterator[str]:
+    """What a plan's table does not say: how much is run, what the prices are, what is left out, why the others not."""
+    how = _SEARCHED[plan.get("search", "grid")]
+    yield f"{_sentence(told_in_short(plan))}." + (f" Settings are drawn {how} ranges." if how else "")
     if plan["race"]:
-        lines.insert(1, "It is a race: a way that falls behind leaves, and what it would have cost goes to the others.")
-    lines += [f"left out: {'; '.join(dropped)}"] if dropped else []
-    return rendered(table) + "\n".join(lines) + "\n"
+        yield "It is a race: a way that falls behind leaves, and what it would have cost goes to the others."
+    yield (
+        "Price: of a way's whole search and all its runs. Shared: frozen layers are computed once. At the end: the way "
+        "handed over is trained once more on all rows; the price is that of the dearest."
+    )
+    yield "All prices are upper bounds, for training stops early where it no longer helps."
+    dropped = [f"{arm['name']}: {arm['reason']}" for arm in plan["arms"] if not arm["kept"]]
+    if dropped:
+        yield f"left out: {'; '.join(dropped)}"
+    whys = [
+        f"  {a['name']}: {a['summary']} {_first_source(a['source'])}".rstrip() for a in plan["arms"] if "source" in a
+    ]
+    if whys:
+        yield "Why these; where the budget is short the first are kept:"
+        yield from whys
 
 
-_SEARCHED = {"grid": " on a grid", "random": " at random in its own ranges", "tpe": " by TPE in its own ranges"}
+_SEARCHED = {"grid": "", "random": "at random from each way's own", "tpe": "by TPE from each way's own"}
 
 
 def _rates(stage: Mapping[str, Any], *, drawn: bool) -> str:
     """A stage's learning rates; where they are drawn, from the lowest to the highest."""
     rates = stage["learning_rates"]
     return f"{setting(min(rates))} to {setting(max(rates))}" if drawn else setting(rates)
+
+
+def _first_source(source: str) -> str:
+    """The first work that a strategy names, without what it says of it."""
+    found = re.match(r".*?arXiv:[\d.]*\d", source)
+    return f"({found.group(0)})" if found else ""
 
 
 def told_in_short(plan: Mapping[str, Any]) -> str:

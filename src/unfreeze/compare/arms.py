@@ -7,10 +7,10 @@ from typing import Any
 
 from unfreeze.compare.material import Material
 from unfreeze.compare.overrides import Overrides, read_overrides
-from unfreeze.compare.space import Space, epochs_of, space_of
+from unfreeze.compare.space import Space, epochs_of, search_with, space_of
 from unfreeze.compare.trials import Trial
 from unfreeze.encoders.head_settings import HeadSettings
-from unfreeze.engine.settings import TrainingSettings, range_for
+from unfreeze.engine.settings import TrainingSettings
 from unfreeze.errors import SettingsError
 from unfreeze.strategies import STRATEGIES, Search, Strategy, spelling_of, strategy_named
 
@@ -107,7 +107,7 @@ class Arm:
         search, settings = self.strategy.search, chosen.settings
         if search.learning_rate is None or search.floor:
             return None
-        if self._at_the_edge(settings.learning_rate):
+        if self._at_the_edge(settings):
             return f"its best learning rate, {settings.learning_rate:g}, lies at the edge of the range that was tried"
         features = steps_per_epoch * self.base.per_device_train_batch_size
         steps = max(self.base.num_train_epochs, settings.num_train_epochs) * settings.steps_per_epoch(features)
@@ -115,8 +115,10 @@ class Arm:
             return f"{steps} training steps are fewer than the {search.min_steps} it needs"
         return None
 
-    def _at_the_edge(self, rate: float) -> bool:
-        drawn = self.sampling.space.rates if self.sampling is not None else None
+    def _at_the_edge(self, settings: TrainingSettings) -> bool:
+        rate, drawn = settings.learning_rate, None
+        if self.sampling is not None:
+            drawn = self.sampling.space.rates_with(settings.optim)
         if drawn is not None:
             return not EDGE < drawn.share(rate) < 1 - EDGE
         return len(self.rates) > 2 and rate in (min(self.rates), max(self.rates))
@@ -194,7 +196,7 @@ def _arm(
     strategy: Strategy, heads: tuple[HeadSettings, ...], said: Overrides, *, trials: int, features: int, seed: int
 ) -> Arm:
     """An arm whose search is the usual grid: learning rates, as many as so many trials leave room for."""
-    search = _search_of(strategy, said)
+    search = search_with(strategy.search, said.first.get("optim", "adamw"))
     learns = search.learning_rate is not None
     fits = trials > 0 and learns and not search.floor and not said.says("num_train_epochs")
     rates = search.rates(1 if search.floor or said.lists else max(1, trials - len(heads) + 1)) if learns else (1.0,)
@@ -202,12 +204,6 @@ def _arm(
         rates = (said.first["learning_rate"],)
     base = TrainingSettings(**(said.first | {"learning_rate": rates[0], "seed": seed}))
     return Arm(spelling_of(strategy), strategy, heads, rates, _with_epochs(base, search, said, features), fits)
-
-
-def _search_of(strategy: Strategy, said: Overrides) -> Search:
-    """A strategy's search range, for the optimizer that the user chose."""
-    search = strategy.search
-    return replace(search, learning_rate=range_for(said.first.get("optim", "adamw"), search.learning_rate))
 
 
 def _with_epochs(settings: TrainingSettings, search: Search, said: Overrides, features: int) -> TrainingSettings:
@@ -223,7 +219,9 @@ def _listing(arm: Arm, said: Overrides, features: int) -> Arm:
     if not said.lists or not arm.learns or search.floor:
         return arm
     products = product(*said.lists.values())
-    points = (replace(arm.base, **dict(zip(said.lists, values, strict=True))) for values in products)
+    points = [replace(arm.base, **dict(zip(said.lists, values, strict=True))) for values in products]
+    if not said.says("learning_rate"):
+        points = [replace(point, learning_rate=search_with(search, point.optim).rates(1)[0]) for point in points]
     grid = tuple(_with_epochs(point, search, said, features) for point in points)
     return replace(arm, rates=said.lists.get("learning_rate", arm.rates), grid=grid)
 
@@ -233,7 +231,7 @@ def _drawing(arm: Arm, said: Overrides, features: int, *, method: str, trials: i
     search = arm.strategy.search
     if not arm.learns or search.floor:
         return arm
-    space = space_of(_search_of(arm.strategy, said), heads=arm.heads, base=arm.base, overrides=said, features=features)
+    space = space_of(search, heads=arm.heads, base=arm.base, overrides=said, features=features)
     fits, points = arm.fits_schedule and trials > 1, space.points()
     if points is not None:
         trials = min(trials, len({space.settings(point) for point in points}) + fits)

@@ -21,12 +21,11 @@ class Goes:
 
     Args:
         ledger: of the comparison.
-        clock: seconds since any moment.
+        began: when this command began, as ``time.perf_counter`` has it; None for now.
     """
 
-    def __init__(self, ledger: Ledger, *, clock: Callable[[], float] | None = None) -> None:
-        self._ledger, self._clock = ledger, clock or time.perf_counter
-        self._started = self._clock()
+    def __init__(self, ledger: Ledger, *, began: float | None = None) -> None:
+        self._ledger, self._started = ledger, time.perf_counter() if began is None else began
         self._before: list[float] = ledger.decision("seconds of each go") or []
 
     def noted(self) -> list[float]:
@@ -40,7 +39,7 @@ class Goes:
         return sum(self._all())
 
     def _all(self) -> list[float]:
-        return [*self._before, self._clock() - self._started]
+        return [*self._before, time.perf_counter() - self._started]
 
 
 class Limited(Watcher):

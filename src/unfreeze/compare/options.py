@@ -98,3 +98,34 @@ class Options:
         listed = [name for name, value in self.settings.items() if isinstance(value, (list, tuple)) and len(value) > 1]
         if listed and self.tuning == 0:
             yield f"tuning 0 searches nothing, but {listed[0]} lists values to choose among; leave one of the two away"
+
+
+def seconds_of(budget: str | float | None) -> float | None:
+    """A budget such as "90s", "15m" or "2h", or a number of seconds, in seconds.
+
+    Raises:
+        SettingsError: it is none of these.
+    """
+    if budget is None or budget == "none":
+        return None
+    try:
+        number, unit = (budget, "s") if isinstance(budget, (int, float)) else (budget[:-1], budget[-1:])
+        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    except (KeyError, ValueError):
+        seconds = 0.0
+    if not seconds > 0:
+        raise SettingsError(f"a budget is a time such as 90s, 15m or 2h; got {budget!r}")
+    return seconds
+
+
+def bytes_of(size: str | int) -> int:
+    """A size such as "500MB", "2GB" or "1.5GiB", or a number of bytes, in bytes.
+
+    Raises:
+        SettingsError: it is none of these.
+    """
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(?:([KMGT])(I?)B?|B)?", str(size).strip().upper())
+    if found is None:
+        raise SettingsError(f"a size is a number of bytes such as 500MB or 2GB, 0 for none; got {size!r}")
+    number, letter, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(letter or " "))

@@ -4,15 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from unfreeze.engine.settings import TrainingSettings
+from unfreeze.engine.settings import CHOICES, TrainingSettings
 from unfreeze.errors import SettingsError, UnknownName
 
 TUNABLE = tuple(f.name for f in fields(TrainingSettings) if f.name not in {"seed", "stop_after"})
 _TYPES: Mapping[str, Any] = {f.name: f.type for f in fields(TrainingSettings) if f.name in TUNABLE}
-_EXPECTED = {int: "a whole number", float: "a number", str: "a word"}
-
-WORDS = frozenset(name for name, kind in _TYPES.items() if kind is str)
-"""The settings whose values are words; those of all others are numbers."""
+_EXPECTED = {int: "a whole number", float: "a number"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +46,19 @@ def read_overrides(settings: Mapping[str, Any]) -> Overrides:
         raise UnknownName("training setting", unknown[0], TUNABLE)
     several = {name: _listed(value) for name, value in settings.items()}
     wrong = [
-        f"{name} must be {_EXPECTED.get(_TYPES[name], 'another value')}; got {value!r}"
+        f"{name} must be {_EXPECTED[_TYPES[name]]}; got {value!r}"
         for name, values in several.items()
         for value in values
-        if not _fits(_TYPES[name], value)
+        if name not in CHOICES and not _fits(_TYPES[name], value)
     ]
     wrong += [f"{name} lists no value to choose among" for name, values in several.items() if not values]
     if wrong:
         raise SettingsError("; ".join(wrong))
-    typed = {name: tuple(_TYPES[name](value) for value in values) for name, values in several.items()}
+    numbers = {name: _TYPES[name] for name in several if name not in CHOICES}
+    typed = {
+        name: tuple(numbers[name](value) for value in values) if name in numbers else values
+        for name, values in several.items()
+    }
     for name, values in typed.items():
         twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
         if twice is not None:

@@ -89,9 +89,11 @@ class Race:
     def course(self) -> Course:
         """All that is run: yields jobs that may run side by side, is sent their answers; returns the outcomes."""
         rivals = [o for o in self.outcomes.values() if not o.arm.strategy.search.floor]
+        floors = [o for o in self.outcomes.values() if o.arm.strategy.search.floor]
+        yield from self._search_floors([o for o in floors if not o.arm.learns])  # these cost next to nothing
         yield from self._search(rivals)
         yield from self._runs([o for o in rivals if self._settle(o)])
-        yield from self._floors([o for o in self.outcomes.values() if o.arm.strategy.search.floor])
+        yield from self._floors(floors)
         return self.finish()
 
     def finish(self, why: str = "", *, answered: Callable[[Trial], Answer | None] = lambda _: None) -> list[ArmOutcome]:
@@ -133,10 +135,16 @@ class Race:
 
     # Settings
 
+    def _search_floors(self, floors: Sequence[ArmOutcome]) -> _Part:
+        """The whole searches of some floors."""
+        self._lists |= {o.arm.name: self._order(o) for o in floors}
+        while lists := self._next_lists([o.arm.name for o in floors], None):
+            yield from self._trying(lists)
+
     def _search(self, rivals: Sequence[ArmOutcome]) -> _Part:
         """Rounds of settings; who goes on is decided after each."""
-        self._lists = {o.arm.name: self._order(o) for o in rivals}
-        searching, most, number = list(self._lists), None, 1
+        self._lists |= {o.arm.name: self._order(o) for o in rivals}
+        searching, most, number = [o.arm.name for o in rivals], None, 1
         while lists := self._next_lists(searching, most):
             yield from self._trying(lists)
             field = [o for o in rivals if o.left is None]
@@ -144,12 +152,13 @@ class Race:
             searching, most, number = decision["searching"], decision["most"], number + 1
 
     def _next_lists(self, names: Sequence[str], most: int | None) -> dict[str, list[Trial]]:
-        """The next settings of some searches, at the most so many of each; empty where all are over."""
+        """The next settings of some searches, at the most so many of the first one; empty where all are over."""
         found: dict[str, list[Trial]] = {}
-        for name in names:
+        for number, name in enumerate(names):
             trials = next(self._lists[name], [])
-            if trials[:most]:
-                found[name] = trials[:most]
+            kept = trials[:most] if number == 0 else trials
+            if kept:
+                found[name] = kept
             if len(found.get(name, [])) < len(trials):
                 self._cut.add(name)
             elif not trials:
@@ -233,9 +242,7 @@ class Race:
             return
         self._decide("floors", lambda: self._steward.which_floors(floors, finalists=self._finalists()))
         running = [o for o in floors if o.left is None]
-        self._lists |= {o.arm.name: self._order(o) for o in running}
-        while lists := self._next_lists([o.arm.name for o in running], None):
-            yield from self._trying(lists)
+        yield from self._search_floors([o for o in running if not o.tuning])
         folds = self._steward.folds_for_floors(self._finalists())
         settled = [o for o in running if self._settle(o)]
         if folds > 1 and settled:

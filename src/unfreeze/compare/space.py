@@ -8,7 +8,7 @@ from typing import Any
 
 from unfreeze.compare.overrides import Overrides
 from unfreeze.encoders.head_settings import HeadSettings
-from unfreeze.engine.settings import TrainingSettings
+from unfreeze.engine.settings import TrainingSettings, range_for
 from unfreeze.strategies import Search
 
 Point = Mapping[str, float]
@@ -85,12 +85,26 @@ class Space:
             name: point[name] if isinstance(dimension, Range) else dimension.values[int(point[name])]
             for name, dimension in self.dimensions.items()
         }
+        if "optim" in values and self.rates is not None:
+            values["learning_rate"] = self._rate_with(values["optim"], values["learning_rate"])
         head, share = values.pop(HEAD, self.heads[0]), values.pop(EPOCHS, 1.0)
         settings = replace(self.base, **values)
         if self.features is None:
             return head, settings
         epochs = epochs_of(self.search, settings, features=self.features, share=share)
         return head, replace(settings, num_train_epochs=epochs)
+
+    def rates_with(self, optim: str) -> Range | None:
+        """The range of learning rates with an optimizer; None where they are fixed or listed."""
+        low_high = search_with(self.search, optim).learning_rate
+        return None if self.rates is None or low_high is None else Range(*low_high)
+
+    def _rate_with(self, optim: str, rate: float) -> float:
+        """A rate drawn for the usual optimizer, as far along the range of another."""
+        drawn, own = self.rates, self.rates_with(optim)
+        if optim == self.base.optim or drawn is None or own is None:
+            return rate
+        return own.at(drawn.share(rate))
 
     def points(self) -> list[Point] | None:
         """All points, the most likely first; None where a range has too many to name."""
@@ -110,6 +124,11 @@ class Space:
 
 _OF_EPOCHS = ("per_device_train_batch_size", "num_train_epochs", EPOCHS)
 """The dimensions from which a trial's epochs follow."""
+
+
+def search_with(search: Search, optim: str) -> Search:
+    """A strategy's own search, with the learning rates that suit an optimizer."""
+    return replace(search, learning_rate=range_for(optim, search.learning_rate))
 
 
 def epochs_of(search: Search, settings: TrainingSettings, *, features: int, share: float = 1.0) -> int:
@@ -137,10 +156,11 @@ def space_of(
         overrides: what the user said.
         features: training features of a trial.
     """
-    assert search.learning_rate is not None, "an arm that learns nothing draws no settings"
+    low_high = search_with(search, base.optim).learning_rate
+    assert low_high is not None, "an arm that learns nothing draws no settings"
     own: dict[str, Range | Choices] = {
         HEAD: Choices(heads),
-        "learning_rate": Range(*search.learning_rate),
+        "learning_rate": Range(*low_high),
         "per_device_train_batch_size": Choices(search.batch_sizes),
         "weight_decay": Choices(search.weight_decays),
         "warmup_steps": Choices(search.warmup_shares),

@@ -14,6 +14,9 @@ HEADROOM = 0.02
 FEWEST_FOLDS = 3
 """With two, one degree of freedom, an interval holds everything."""
 
+CHEAP = 0.1
+"""A search whose rest costs less than this share of what is left is always ended."""
+
 Decision = dict[str, Any]
 """Who goes on, who leaves and why: plain data, for the ledger and the report."""
 
@@ -70,9 +73,11 @@ class Steward:
             on = self._held(left, trials)
             if all(o in on for o in best):  # else cheap ones would stay in the place of the best
                 return self._going_on(left, on if search else best, out, search=search)
-        # Nobody leaves where that would buy nothing; the best goes on with its search as far as the budget lasts.
-        names = [o.arm.name for o in left]
-        return {"on": names, "out": out, "searching": names[:1], "most": self.purse().number(names[0])}
+        # Nobody leaves where that would buy nothing; the best goes on with its search as far as the budget lasts, and
+        # so do those whose search costs next to nothing.
+        names, purse = [o.arm.name for o in left], self.purse()
+        cheap = [o.arm.name for o in left[1:] if self._rest(o) * purse.prices[o.arm.name] < CHEAP * purse.left]
+        return {"on": names, "out": out, "searching": [names[0], *cheap], "most": purse.number(names[0])}
 
     def _going_on(
         self, left: Sequence[ArmOutcome], on: Sequence[ArmOutcome], out: dict[str, str], *, search: bool
@@ -122,7 +127,7 @@ class Steward:
         """Before a round of runs: who is run with which seeds on which folds; nobody where the race is over."""
         terms, none = self.terms, {"on": [o.arm.name for o in running], "out": {}, "runs": {}}
         if not running:
-            return none | {"why": "no way is left"}
+            return none | {"why": ""}
         if terms.folds > 1 and {fold for _, fold in running[0].records} == {0}:
             return self._first_folds(running)
         ranked = self.standing.by_runs(running)
@@ -166,7 +171,7 @@ class Steward:
         """Rivals that further runs might tell from the best; and why there are none, or what they wait for."""
         best, rivals = ranked[0], ranked[1:]
         if not self.terms.cuts:
-            return [], "every way has all its runs"
+            return [], ""
         said = {
             rival.arm.name: self.standing.verdict(self.standing.between(best, rival, among=self.arms))
             for rival in rivals
@@ -186,7 +191,7 @@ class Steward:
         last, folds = [o.arm.name for o in finalists], self.folds_for_floors(finalists)
         for floor in sorted(floors, key=lambda o: purse.prices.get(o.arm.name, 0.0)):
             trials = floor.arm.tuning_trials + folds - 1
-            if purse.holds(on | {floor.arm.name: trials}, last=last):
+            if not floor.arm.learns or purse.holds(on | {floor.arm.name: trials}, last=last):
                 on[floor.arm.name] = trials
             else:
                 out[floor.arm.name] = "does not fit the budget"

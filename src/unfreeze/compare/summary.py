@@ -18,8 +18,12 @@ from unfreeze.compare.trials import Trial
 from unfreeze.engine.settings import TrainingSettings
 from unfreeze.tasks import Task
 
-_USUAL = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "weight_decay", "warmup_steps")
-"""The training settings that the report always shows."""
+_OF_LEARNING = ("optim", "label_smoothing_factor", "class_weights")
+"""Settings that mean something only where something learns by gradient."""
+
+_SIZES = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "weight_decay", "warmup_steps")
+_USUAL = (*_SIZES, *_OF_LEARNING)
+"""The training settings that the record of an arm always names."""
 
 
 def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[str, Any]:
@@ -31,7 +35,7 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
     if chosen is None or runs is None or outcome.failed:
         return absent_row(arm, "failed", reason=outcome.failed or "it was not run") | _search(outcome)
     return {
-        **_described(arm),
+        **described(arm),
         **_scored(runs, task),
         "state": "done",
         "reason": "",
@@ -76,6 +80,7 @@ def _search(outcome: ArmOutcome) -> dict[str, Any]:
         "tuning": [
             _settings(outcome.arm, trial) | {"score": _or_none(score)} for trial, score in outcome.tuning.items()
         ],
+        "tuning_trials": outcome.arm.tuning_trials,
         "total_seconds": float(sum(seconds_of(record) for record in outcome.tried.values())),
         "diverged_runs": sum(record["state"] == "diverged" for record in outcome.tried.values()),
     }
@@ -85,7 +90,7 @@ def _settings(arm: Arm, trial: Trial) -> dict[str, Any]:
     """All of a trial's settings that a user may choose, and what its head reads."""
     own = {name: getattr(trial.settings, name) for name in TUNABLE}
     if not arm.learns:
-        own |= {"learning_rate": None, "num_train_epochs": 0}
+        own |= {"learning_rate": None, "num_train_epochs": 0, **dict.fromkeys(_OF_LEARNING)}
     first = {"learning_rate": own["learning_rate"], "pooling": trial.head.pooling, "layers": trial.head.layers}
     return first | {"num_train_epochs": own["num_train_epochs"]} | own
 
@@ -141,11 +146,11 @@ def absent_row(arm: Arm, state: str, *, reason: str) -> dict[str, Any]:
         "runs": 0,
         "interval_basis": "",
     }
-    return {**none, **lists, **zeros, **_described(arm), "state": state, "reason": reason}
+    return {**none, **lists, **zeros, **described(arm), "state": state, "reason": reason}
 
 
-def _described(arm: Arm) -> dict[str, Any]:
-    """What the strategy's own file says of it."""
+def described(arm: Arm) -> dict[str, Any]:
+    """What the strategy's own file says of it: its summary and its source, beside its name."""
     doc = sys.modules[type(arm.strategy).__module__].__doc__ or ""
     summary, _, rest = doc.strip().partition("\n")
     source = re.search(r"Source: (.*?)(?:\n\n|\Z)", rest, re.DOTALL)

@@ -15,7 +15,7 @@ from unfreeze.recommend.verdict import (
     RestsOn,
     Verdict,
 )
-from unfreeze.recommend.wording import sentences
+from unfreeze.recommend.wording import in_short, sentences
 
 if TYPE_CHECKING:
     from unfreeze.compare.statistics import Difference, RunScores, Score
@@ -64,7 +64,7 @@ def recommend(
         arms_apart = judge.all(candidates[1:], level, family=many * (many - 1) / 2)
         floors_apart = judge.all(floors, level, family=len(floors) * (many + 1) / 2)
         made = _settled(made, candidates, arms_apart, floors_apart, cheap=prefer == "cheap")
-    return replace(made, sentences=sentences(made))
+    return replace(made, sentences=sentences(made), in_short=in_short(made))
 
 
 def _settled(
@@ -118,6 +118,7 @@ def _common(arms: Sequence[Arm], metric: str, margin: float, scores: tuple[tuple
         best=None,
         chosen=None,
         scores=scores,
+        costs=tuple(sorted((a.name, a.train_seconds) for a in arms if a.name in scored and not a.floor)),
         starved=tuple(sorted((a.name, a.starved) for a in arms if a.starved is not None and not a.floor)),
         dropped=tuple(sorted((a.name, a.reason or "every run failed") for a in lost)),
         degenerate=tuple(sorted(part for part in partly if part[1])),

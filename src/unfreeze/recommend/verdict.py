@@ -115,7 +115,10 @@ class Recommendation:
         examples_needed: scored examples (or units of ``rests_on``) that would settle the verdict; None where they would
             not, or it is settled.
         cheapest: the cheapest arm not shown to be worse than the best; None where that is the best itself.
+        costs: (name, training seconds of one run) of the arms that may be handed over.
         sentences: the verdict in plain words, the most important first.
+        in_short: the same in three sentences: the verdict, what is handed over at what cost, and what it rests on or
+            what would settle it.
     """
 
     verdict: Verdict
@@ -133,7 +136,9 @@ class Recommendation:
     rests_on: RestsOn | None = None
     examples_needed: int | None = None
     cheapest: Cheapest | None = None
+    costs: tuple[tuple[str, float], ...] = ()
     sentences: tuple[str, ...] = ()
+    in_short: tuple[str, ...] = ()
 
 
 def as_dict(recommendation: Recommendation) -> dict[str, Any]:

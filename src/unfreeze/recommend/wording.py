@@ -1,6 +1,6 @@
 """A verdict in plain sentences."""
 
-from unfreeze.compare.numerals import counted, percent, points, span
+from unfreeze.compare.numerals import counted, percent, points, span, spelled
 from unfreeze.recommend.verdict import NO_COMMON_RUN, Comparison, Recommendation
 
 
@@ -12,6 +12,26 @@ def sentences(made: Recommendation) -> tuple[str, ...]:
     """
     parts = [_floors(made), _verdict(made), _handed_over(made), _would_settle(made), _rests_on(made), *_caveats(made)]
     return tuple(part for part in parts if part)
+
+
+def in_short(made: Recommendation) -> tuple[str, ...]:
+    """Three sentences: the verdict, what is handed over and what it costs, what would settle it or what it rests on."""
+    floors, verdict = _floors(made), _verdict(made)
+    first = f"{floors.removesuffix('.')}; and of the ways: {verdict}" if floors else verdict
+    handed = _handed_over(made)
+    second = f"{handed.removesuffix('.')}{_costs(made)}." if handed else "No model is handed over."
+    return first, second, _would_settle(made) or _rests_on(made) or "There is nothing that it could rest on."
+
+
+def _costs(made: Recommendation) -> str:
+    """What one training of the way handed over takes, beside the dearest of the others."""
+    costs = dict(made.costs)
+    own = costs.pop(made.chosen or "", None)
+    if own is None:
+        return ""
+    others = sorted(costs.items(), key=lambda item: (-item[1], item[0]))
+    beside = f" (of {others[0][0]}: {spelled(others[0][1])})" if others else ""
+    return f"; one training of it took {spelled(own)}{beside}"
 
 
 def _listed(names: list[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from unfreeze.compare.numerals import NOTHING, counted, percent, points, span, whole
 from unfreeze.report.formats import loading_lines, setting, shown_settings
+from unfreeze.report.racing import race_steps, race_told
 from unfreeze.report.tuning import tuning_budget, tuning_table
 
 _LABELS = {"better": "Better", "tie": "Tie", "not settled": "Not settled", "only one arm": "Only one arm"}
@@ -64,6 +65,9 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
         "levels": _levels(made),
         "basis": _basis(record),
         "optimizers": _optimizers(record),
+        "more": [s for s in made["sentences"] if not any(s[:-1] in short for short in made["in_short"])],
+        "race": race_steps(record),
+        "race_told": race_told(record),
         "tuned": [tuning_table(row["arm"]) for row in rows if row["arm"]["tuning"]],
         "tuning_budget": tuning_budget(record),
         "sources": [(key, value) for key, value in record["data"]["sources"].items() if value],
