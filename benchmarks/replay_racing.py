@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 from replay_world import SEEDS_OF_SEARCH, Choice, Order, World
+
+from unfreeze.compare.arms import Arm
 from unfreeze.compare.budget import Purser
+from unfreeze.compare.jobs import Answer, Job
 from unfreeze.compare.outcomes import ArmOutcome, Tables
+from unfreeze.compare.pricing import FINISHING
 from unfreeze.compare.race import Host, Race
 from unfreeze.compare.standing import Purse, Standing
 from unfreeze.compare.steward import Terms
-
-from unfreeze.compare.arms import Arm
-from unfreeze.compare.jobs import Answer, Job
-from unfreeze.compare.pricing import FINISHING
 from unfreeze.compare.trials import Trial
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.engine.settings import TrainingSettings

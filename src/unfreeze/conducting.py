@@ -76,8 +76,8 @@ class Conductor:
         folder, said = options.cache_dir or default_folder(), self._watcher.said
         cache = PrefixStore(folder, limit_bytes=options.cache_bytes, said=said)
         chosen: dict[str, Any] = {"task": options.task, "max_dropped": options.max_dropped, "nested": options.nested}
-        chosen["limit_bytes"] = LIMIT_BYTES if options.memory_bytes is None else limit_within(options.memory_bytes)
-        self.material = prepare(sources, encoder, columns=columns, cache=cache, **chosen)
+        limit = LIMIT_BYTES if options.memory_bytes is None else limit_within(options.memory_bytes)
+        self.material = replace(prepare(sources, encoder, columns=columns, cache=cache, **chosen), limit_bytes=limit)
         for sentence in (*self.material.says, *(f"{count}" for count in self.material.counts)):
             self._watcher.said(sentence)
         self._say_folds(len(self.material.splits.folds))

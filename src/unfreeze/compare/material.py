@@ -196,7 +196,6 @@ def prepare(
     max_dropped: float = 0.1,
     cache: PrefixStore | None = None,
     nested: bool = False,
-    limit_bytes: int = LIMIT_BYTES,
 ) -> Material:
     """Read, recognise, split and encode the user's rows.
 
@@ -208,7 +207,6 @@ def prepare(
         max_dropped: largest share of a file's rows that may be dropped.
         cache: where hidden states are kept for other trials, processes and commands; None for nowhere.
         nested: whether settings are chosen on inner folds.
-        limit_bytes: what hidden states may take in memory, and each table of what heads read.
 
     Raises:
         DataError: a file is not what it should be; all problems of a file at once.
@@ -233,7 +231,7 @@ def prepare(
     counts = (*reading.counts, *([left] if splits.left_out else []), *encoded.counts)
     files = {split or "file": table.name for (split, _), table in zip(named, tables, strict=True)}
     says = (reading.says, splits.origin)
-    return Material(learned, encoder, examples, splits, encoded.features, counts, says, files, cache, limit_bytes)
+    return Material(learned, encoder, examples, splits, encoded.features, counts, says, files, cache)
 
 
 def _splits(
