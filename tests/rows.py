@@ -116,9 +116,11 @@ def findings(folder: Path) -> dict[str, Any]:
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     kept = ("name", "state", "score", "interval", "scores", "details", "test", "settings", "tuning", "starved", "runs")
     results = sorted((folder / "trials").glob("*/result.json"))
+    trials = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in results}
     return {
         "arms": [{key: arm[key] for key in kept} for arm in record["arms"]],
         "recommendation": {k: v for k, v in record["recommendation"].items() if k not in ("costs", "in_short")},
         "handed over": record["handed_over"],
-        "weights": {p.parent.name: json.loads(p.read_text(encoding="utf-8"))["weights_sha256"] for p in results},
+        "weights": {name: trial["weights_sha256"] for name, trial in trials.items()},
+        "curves": {name: trial["curve"] for name, trial in trials.items()},
     }

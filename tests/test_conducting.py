@@ -118,8 +118,8 @@ def test_test_labels_choose_nothing(tiny_encoder_dir: Path, tmp_path: Path, monk
         compare_opinions(None, tiny_encoder_dir, tmp_path / name / "out", **sources, settings=QUICKER, folds=None)  # type: ignore[arg-type]
         found.append(findings(tmp_path / name / "out"))
     honest, tainted = found
-    assert tainted["recommendation"] == honest["recommendation"]
-    assert tainted["weights"] == honest["weights"]
+    for what in ("recommendation", "weights", "curves"):  # other curves may happen to choose the same epochs
+        assert tainted[what] == honest[what], what
     assert tainted["handed over"]["weights_sha256"] == honest["handed over"]["weights_sha256"]
     assert tainted["handed over"]["test"] != honest["handed over"]["test"]
     for one, other in zip(honest["arms"], tainted["arms"], strict=True):
