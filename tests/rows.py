@@ -118,7 +118,7 @@ def findings(folder: Path) -> dict[str, Any]:
     results = sorted((folder / "trials").glob("*/result.json"))
     return {
         "arms": [{key: arm[key] for key in kept} for arm in record["arms"]],
-        "recommendation": record["recommendation"],
+        "recommendation": {k: v for k, v in record["recommendation"].items() if k not in ("costs", "in_short")},
         "handed over": record["handed_over"],
         "weights": {p.parent.name: json.loads(p.read_text(encoding="utf-8"))["weights_sha256"] for p in results},
     }

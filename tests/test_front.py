@@ -8,8 +8,9 @@ import pytest
 
 import unfreeze
 from rows import QUICK, compare_opinions, opinions, sentences, write_conll, write_jsonl
+from unfreeze.compare.options import seconds_of
 from unfreeze.errors import DataError, SettingsError, StorageError
-from unfreeze.front import load_comparison, seconds_of
+from unfreeze.front import load_comparison
 
 
 @pytest.fixture(scope="module")

@@ -109,6 +109,7 @@ def run_demo(
             budget=None,
             seeds=size["seeds"],
             tuning=size["tuning"],
+            race=False,  # the question is how all of them do
             threads=threads,
             output_dir=Path(output_dir) / demo.name,
             command="unfreeze demo",

@@ -90,7 +90,7 @@ class Finisher:
             StorageError: the saved model is not the one that was trained, or could not be written.
             Interrupted: the watcher said so.
         """
-        arm, records = outcome.arm, list(outcome.records.values())
+        arm, records = outcome.arm, outcome.records_of_chosen()
         epochs = epochs_for_all_rows(records)
         trial = outcome.chosen.again(seed=seed, fold=None).stopped_after(epochs)  # type: ignore[union-attr]
         stored = self._ledger.decision(HANDED_OVER)

@@ -93,6 +93,7 @@ def compare(
     search: str = "grid",
     trials: int | None = None,
     race: bool = True,
+    nested: bool = False,
     seed: int = 0,
     margin: float = 0.01,
     prefer: Literal["score", "cheap"] = "score",
@@ -128,6 +129,7 @@ def compare(
             and up to 5 of those that cannot be told apart; on several folds 1, and up to 2.
         folds: how many folds are run at the most; None for all that the splits have.
         tuning: learning rates that an arm with the usual heads tries; every arm gets as many trials. 0 for no search.
+        nested: whether each fold's settings are chosen on an inner fold of its training rows, by a search of its own.
         search: "grid"; or "random" or "tpe" (extra ``search``), which draw settings from each arm's own ranges.
         trials: of each arm where settings are drawn; None for as many as the grid takes.
         race: whether ways that fall behind leave and what they would have cost goes to the others; False to search and
@@ -178,6 +180,7 @@ def compare(
         search=search,
         trials=trials,
         race=race,
+        nested=nested,
         seed=seed,
         margin=margin,
         prefer=prefer,

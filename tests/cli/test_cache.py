@@ -7,9 +7,10 @@ import pytest
 from commands import LEARN, only_head, refused, say, write_csv
 from rows import opinions
 from unfreeze import finishing
+from unfreeze.compare.options import bytes_of
 from unfreeze.engine.prefix import PrefixMemory
 from unfreeze.errors import SettingsError
-from unfreeze.front import bytes_of, cache
+from unfreeze.front import cache
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from rows import opinions, sentences, write_conll
 from tiny import tiny_encoder
 from unfreeze.compare import head_trials
+from unfreeze.compare import trials as trials_module
 from unfreeze.compare.head_trials import KINDS, HeadTrials
 from unfreeze.compare.ledger import Ledger
 from unfreeze.compare.material import Material, Sources, prepare
-from unfreeze.compare.trials import Trial, predict, run_trial, weights_digest
+from unfreeze.compare.trials import Trial, predict, run_trial, tensor_digest, weights_digest
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.loading import Encoder, load_encoder
 from unfreeze.engine.runtime import Runtime
@@ -62,6 +64,18 @@ def together(material: Material, folder: Path, *trials: Trial, watch: Watch | No
 
 def timeless(record: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key not in TIMES}
+
+
+def opinions_of(folder: Path) -> Material:
+    return prepare(Sources(pd.DataFrame(opinions(60))), load_encoder(str(folder)), columns=Columns())
+
+
+def poolerless(folder: Path) -> Material:
+    """Of an encoder without a pooler, which is new with every seed."""
+    tiny_encoder("bert", folder)
+    weights = {name: w for name, w in load_file(folder / "model.safetensors").items() if "pooler" not in name}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return opinions_of(folder)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +158,51 @@ def test_trials_together_give_the_records_of_each_alone(texts: Material, tmp_pat
     for trial in trials:
         (alone,) = together(texts, tmp_path / "alone", trial).values()
         assert timeless(alone) == timeless(every[trial])
+
+
+@pytest.mark.parametrize("head", [HeadSettings(), HeadSettings("mean", 2)], ids=str)
+@pytest.mark.parametrize("has_pooler", [True, False])
+def test_the_digest_is_that_of_the_loop_for_the_same_weights(
+    head: HeadSettings, has_pooler: bool, texts: Material, tmp_path: Path
+) -> None:
+    material = without_dropout(texts if has_pooler else poolerless(tmp_path / "encoder"))
+    still = replace(SETTINGS, learning_rate=1e-60)  # no float32 moves: both end with the first weights
+    trials = [replace(TRIAL, head=head, settings=replace(still, seed=seed)) for seed in (0, 1)]
+    every = together(material, tmp_path / "together", *trials)
+    for trial in trials:
+        alone = run_trial(material, trial, runtime=RUNTIME, folder=tmp_path / "loop", watch=Watch())
+        assert every[trial]["weights_sha256"] == alone["weights_sha256"]
+    assert len({record["weights_sha256"] for record in every.values()}) == len(trials)
+
+
+def test_the_digest_of_every_trial_is_that_of_its_whole_model(texts: Material, tmp_path: Path) -> None:
+    made = HeadTrials(texts, runtime=RUNTIME)
+    trials = grid(texts)
+    records = made.run(trials, folder_of=lambda trial: tmp_path / trial.key, watch=Watch())
+    for trial in trials:
+        trained = made.train(trial, watch=Watch())
+        assert trained is not None
+        assert weights_digest(trained.model) == records[trial]["weights_sha256"]
+
+
+def test_what_is_frozen_is_hashed_once_for_all_trials_of_a_kind(
+    texts: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[int] = []
+
+    def counting(tensor: torch.Tensor) -> str:
+        hashed.append(tensor.numel())
+        return tensor_digest(tensor)
+
+    monkeypatch.setattr(head_trials, "tensor_digest", counting)
+    monkeypatch.setattr(trials_module, "tensor_digest", counting)
+    rates = [replace(TRIAL, settings=replace(SETTINGS, learning_rate=rate)) for rate in (2e-2, 2e-3, 2e-4)]
+    made = HeadTrials(texts, runtime=RUNTIME)
+    made.run(rates, folder_of=lambda trial: tmp_path / trial.key, watch=Watch())
+    trained = made.train(TRIAL, watch=Watch())
+    assert trained is not None
+    tensors = len(trained.model.state_dict())
+    assert len(hashed) == tensors - 2 + 2 * len(rates)
 
 
 def test_the_ledger_takes_the_records_and_their_counts(texts: Material, tmp_path: Path) -> None:
@@ -242,12 +301,7 @@ def test_only_so_many_tables_are_kept(texts: Material, counted: dict[str, int], 
 
 
 def test_a_pooler_that_is_new_with_every_seed_has_a_table_for_each(tmp_path: Path) -> None:
-    folder = tiny_encoder("bert", tmp_path / "encoder")
-    from safetensors.torch import load_file, save_file
-
-    weights = {name: w for name, w in load_file(folder / "model.safetensors").items() if "pooler" not in name}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    material = prepare(Sources(pd.DataFrame(opinions(60))), load_encoder(str(folder)), columns=Columns())
+    material = poolerless(tmp_path / "encoder")
     trials = [replace(TRIAL, head=HeadSettings()).again(seed=seed, fold=0) for seed in (0, 1)]
     every = together(material, tmp_path / "together", *trials)
     for trial in trials:

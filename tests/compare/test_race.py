@@ -99,12 +99,13 @@ def test_all_finalists_are_run_on_all_folds() -> None:
         assert outcome.runs.examples == 500
 
 
-def test_floors_are_run_last_with_one_seed_on_the_folds_of_the_others() -> None:
+def test_floors_that_learn_are_run_last_and_all_with_one_seed_on_the_folds_of_the_others() -> None:
     arms = [an_arm("full"), an_arm("last-k"), an_arm("untouched"), an_arm("scratch")]
     track = Track(dict.fromkeys((a.name for a in arms), 0.8), PRICE, folds=5, rows=50)
     race = track.hold(arms, FOLDS)
-    first = next(i for i, trial in enumerate(track.ran) if trial.strategy in ("untouched", "scratch"))
+    first = next(i for i, trial in enumerate(track.ran) if trial.strategy == "scratch")
     assert {trial.strategy for trial in track.ran[first:]} == {"untouched", "scratch"}
+    assert track.ran[0].strategy == "untouched", "what costs nothing is there whatever comes"
     for name in ("untouched", "scratch"):
         runs = race.outcomes[name].runs
         assert runs is not None

@@ -2,13 +2,17 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from unfreeze.compare.trials import Trial, weights_digest
+from unfreeze.compare.trials import Trial, tensor_digest, weights_digest
+from unfreeze.encoders.building import build_model
 from unfreeze.encoders.head_settings import HeadSettings
+from unfreeze.encoders.loading import load_encoder
 from unfreeze.engine.settings import TrainingSettings
 
 TRIAL = Trial("last-k:k=4", HeadSettings(), TrainingSettings(), 0)
@@ -51,3 +55,27 @@ def test_the_digest_of_weights_sees_every_tensor_and_its_name() -> None:
     assert weights_digest(model) not in {before, changed}
     other = nn.Sequential(nn.LayerNorm(2), nn.Linear(2, 2))
     assert weights_digest(other) != before
+
+
+def test_the_digest_changes_with_any_single_tensor_of_a_model(tiny_encoder_dir: Path) -> None:
+    how: dict[str, Any] = {"kind": "sequence", "labels": ("a", "b"), "weights": "pretrained", "seed": 0}
+    model = build_model(load_encoder(str(tiny_encoder_dir)), HeadSettings("mean", 2), **how)
+    tensors, seen = model.state_dict(), {weights_digest(model)}
+    for tensor in tensors.values():
+        with torch.no_grad():
+            tensor.reshape(-1)[-1] += 1
+        seen.add(weights_digest(model))
+    assert len(seen) == 1 + len(tensors)
+
+
+def test_a_tensors_digest_that_is_given_is_not_computed_and_a_name_that_is_not_there_counts_for_nothing() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    before = weights_digest(model)
+    known = {"1.weight": tensor_digest(model[1].weight), "2.weight": "0" * 64}
+    assert weights_digest(model, known=known) == before
+    with torch.no_grad():
+        model[1].weight[0] += 1
+    assert weights_digest(model, known=known) == before != weights_digest(model)
+    with torch.no_grad():
+        model[0].bias[0] += 1
+    assert weights_digest(model, known=known) != before

@@ -83,7 +83,8 @@ class Live(Watcher):
         if dropped:
             self.said(f"left out, because the budget is short: {', '.join(dropped)}")
         for arm in sorted((a for a in plan["arms"] if a["kept"]), key=lambda a: a["trial_seconds"]):
-            trials = arm["tuning_trials"] + plan["seeds"] * plan["folds"] - 1
+            folds, search = plan["folds"], arm["tuning_trials"]
+            trials = (folds * search if plan.get("nested") else search - 1) + plan["seeds"] * folds
             self._rows[arm["name"]] = _Row(arm["name"], arm["trial_seconds"], trials)
         self._budget = plan["budget_seconds"]
         if self._moving:

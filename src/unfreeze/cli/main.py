@@ -117,6 +117,7 @@ def _compare(options: argparse.Namespace, command: str) -> None:
         "folds": options.folds,
         "search": options.search,
         "tuning": options.tuning,
+        "nested": options.nested,
         "trials": options.trials,
         "race": options.race,
         "margin": options.margin,

@@ -209,6 +209,12 @@ def _compare(parser: Parser) -> None:
     )
     group.add_argument("--folds", type=int, metavar="N", help="folds that are run at the most (default: all)")
     group.add_argument(
+        "--nested",
+        action="store_true",
+        help="choose each fold's settings on rows of its training part alone; as many searches as folds, and scores "
+        "that no choice has made too good",
+    )
+    group.add_argument(
         "--margin", type=float, default=0.01, metavar="SHARE", help="half the width of a tie (default 0.01)"
     )
     group.add_argument(

@@ -121,6 +121,8 @@ def _about(plan: Mapping[str, Any]) -> Iterator[str]:
     """What a plan's table does not say: how much is run, what the prices are, what is left out, why the others not."""
     how = _SEARCHED[plan.get("search", "grid")]
     yield f"{_sentence(told_in_short(plan))}." + (f" Settings are drawn {how} ranges." if how else "")
+    if plan.get("nested"):
+        yield "Each fold's settings are searched on training rows of its own."
     if plan["race"]:
         yield "It is a race: a way that falls behind leaves, and what it would have cost goes to the others."
     yield (

@@ -143,12 +143,13 @@ def tables_of(material: Material, ledger: Ledger) -> Tables:
     """What turns the records of a ledger into scores and counts."""
     folds = material.splits.folds
     share = len(folds[0].validation) / len(folds[0].train)
+    inner = [len(fold.validation) / len(fold.train) for fold in material.splits.inner[:1]]
     validated = [fold.validation for fold in folds]
 
     def together(rows: Sequence[int]) -> Clusters | None:
         return clusters_of([material.examples[row] for row in rows])
 
-    return Tables(material.task.metric, validated, share, ledger.outputs, together)
+    return Tables(material.task.metric, validated, share, ledger.outputs, together, *inner)
 
 
 def epochs_for_all_rows(records: Sequence[Mapping[str, Any]]) -> int:

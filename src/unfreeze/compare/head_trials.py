@@ -1,8 +1,7 @@
 """Head-only trials together: all that read the same numbers are trained in one computation and recorded like others."""
 
 import time
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch import nn
 
 from unfreeze.compare.material import Material
 from unfreeze.compare.recording import prediction_seconds, publish_trial, scored
-from unfreeze.compare.trials import Trained, Trial, planned, record_of
+from unfreeze.compare.trials import Trained, Trial, learned_from, planned, record_of, tensor_digest
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.outline import Outline
 from unfreeze.engine.gradients import is_out_of_memory
@@ -40,6 +39,7 @@ class _Kind:
         linear: the layer.
         table: what the layer reads.
         prediction_seconds: to predict one example with the whole model.
+        frozen: the digest of each tensor but the layer's, which are hashed once and not for every trial.
     """
 
     model: nn.Module
@@ -48,6 +48,7 @@ class _Kind:
     linear: nn.Linear
     table: HeadTable
     prediction_seconds: float
+    frozen: Mapping[str, str]
 
     def holding(self, head: TrainedHead) -> Trained:
         """The model with a trained head in it."""
@@ -78,7 +79,7 @@ class HeadTrials:
 
     def __init__(self, material: Material, *, runtime: Runtime, limit_bytes: int | None = None) -> None:
         self._material, self._runtime, self._limit = material, runtime, limit_bytes or material.limit_bytes
-        self._kinds: dict[tuple[str, HeadSettings, int], _Kind] = {}
+        self._kinds: dict[tuple[str, HeadSettings, Hashable], _Kind] = {}
         self._beginnings: dict[tuple[str, HeadSettings, int], _Beginning] = {}
         self._refused: set[tuple[str, HeadSettings]] = set()
 
@@ -168,14 +169,16 @@ class HeadTrials:
         linear: Any = model.get_submodule(path)
         first = (linear.weight.detach().clone(), linear.bias.detach().clone())
         # A pooler that the encoder's folder lacks is new with every seed, and so is what the layer reads.
-        key = (trial.strategy, trial.head, _checksum(model, without=path))
+        own = {f"{path}.weight", f"{path}.bias"}
+        frozen = {name: tensor_digest(tensor) for name, tensor in model.state_dict().items() if name not in own}
+        key = (trial.strategy, trial.head, tuple(frozen.items()))
         if key not in self._kinds:
             table = self._table(model, outline, plan)
             if table is None:
                 return None
             self._make_room()
             seconds = prediction_seconds(self._material, model, runtime=self._runtime)
-            self._kinds[key] = _Kind(model, outline, plan, linear, table, seconds)
+            self._kinds[key] = _Kind(model, outline, plan, linear, table, seconds, frozen)
         return _Beginning(self._kinds[key], *first)
 
     def _make_room(self) -> None:
@@ -209,7 +212,7 @@ class HeadTrials:
         """Train trials of one kind."""
         runs = []
         for trial, beginning in group:
-            fold = self._material.fold(trial.fold)
+            fold = learned_from(self._material, trial)
             train, validation = (self._material.places(rows) for rows in (fold.train, fold.validation))
             score = self._scoring(fold.validation)
             runs.append(HeadRun(trial.settings, beginning.weight, beginning.bias, train, validation, score))
@@ -229,7 +232,7 @@ class HeadTrials:
             return table.by_feature(table.logits(weights, table.rows[table.rows_of(places)]), places)
 
         scores, outputs = scored(self._material, trial.fold, logits=logits)
-        record = record_of(trial, kind.holding(head), scores=scores)
+        record = record_of(trial, kind.holding(head), scores=scores, known=kind.frozen)
         return record | {
             "train_seconds": head.state.seconds,
             "predict_seconds_per_example": kind.prediction_seconds,
@@ -248,13 +251,3 @@ class _Clock:
         now, last = (time.perf_counter(), time.process_time()), self._last
         self._last = now
         return (now[0] - last[0]) / max(1, among), (now[1] - last[1]) / max(1, among)
-
-
-def _checksum(model: nn.Module, *, without: str) -> int:
-    """Over all weights of a model but those of one module."""
-    total = 0
-    for name, tensor in model.state_dict().items():
-        if name.rpartition(".")[0] != without:
-            bits = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-            total = zlib.crc32(bits.data, total)
-    return total

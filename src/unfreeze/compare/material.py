@@ -128,8 +128,10 @@ class Material:
         return [place for example in examples for place in self._places[example]]
 
     def fold(self, number: int | None) -> Fold:
-        """A fold; None for everything that is not test, with nothing to validate on."""
-        return self.splits.folds[number] if number is not None else Fold(self.splits.not_test, ())
+        """A fold, or after all folds an inner fold; None for all that is not test, with nothing to validate on."""
+        return (
+            (*self.splits.folds, *self.splits.inner)[number] if number is not None else Fold(self.splits.not_test, ())
+        )
 
     @cached_property
     def digest(self) -> str:
@@ -137,6 +139,7 @@ class Material:
         rows = [[e.text, e.target, e.words] for e in self.examples]
         folds = [[fold.train, fold.validation] for fold in self.splits.folds]
         content = [self.task.name, self.task.labels, rows, folds, self.splits.test, self.encoder.digest]
+        content += [[fold.train, fold.validation] for fold in self.splits.inner]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def counts_of(self, examples: Sequence[int], logits: list[np.ndarray]) -> np.ndarray:
@@ -192,7 +195,7 @@ def prepare(
     task: str | None = None,
     max_dropped: float = 0.1,
     cache: PrefixStore | None = None,
-    limit_bytes: int = LIMIT_BYTES,
+    nested: bool = False,
 ) -> Material:
     """Read, recognise, split and encode the user's rows.
 
@@ -203,7 +206,7 @@ def prepare(
         task: the task's name, None to recognise it.
         max_dropped: largest share of a file's rows that may be dropped.
         cache: where hidden states are kept for other trials, processes and commands; None for nowhere.
-        limit_bytes: what hidden states may take in memory, and each table of what heads read.
+        nested: whether settings are chosen on inner folds.
 
     Raises:
         DataError: a file is not what it should be; all problems of a file at once.
@@ -215,7 +218,7 @@ def prepare(
     reading = cls.read(tables, columns)
     check_share([count for count in reading.counts if "dropped" in count.what], max_dropped, file=tables[0].name)
     examples = tuple(example for rows in reading.examples for example in rows)
-    splits = _splits(cls, [split for split, _ in named], tables, reading)
+    splits = _splits(cls, [split for split, _ in named], tables, reading, nested=nested)
     shown = sorted({i for fold in splits.folds for i in fold.train})
     learned = cls.learned_from([examples[i] for i in shown])
     _refuse_unseen(learned, examples, shown)
@@ -228,10 +231,12 @@ def prepare(
     counts = (*reading.counts, *([left] if splits.left_out else []), *encoded.counts)
     files = {split or "file": table.name for (split, _), table in zip(named, tables, strict=True)}
     says = (reading.says, splits.origin)
-    return Material(learned, encoder, examples, splits, encoded.features, counts, says, files, cache, limit_bytes)
+    return Material(learned, encoder, examples, splits, encoded.features, counts, says, files, cache)
 
 
-def _splits(task: type[Task], names: list[str | None], tables: list[Table], reading: Reading) -> Splits:
+def _splits(
+    task: type[Task], names: list[str | None], tables: list[Table], reading: Reading, *, nested: bool
+) -> Splits:
     """The splits that the files or a column give, or that are made."""
     given: list[str | None] = []
     for split, table, rows in zip(names, tables, reading.examples, strict=True):
@@ -250,6 +255,7 @@ def _splits(task: type[Task], names: list[str | None], tables: list[Table], read
         groups=[example.group for example in examples],
         given=given if any(split is not None for split in given) else None,
         file=tables[0].name,
+        nested=nested,
     )
 
 

@@ -46,6 +46,7 @@ class Options:
     search: str = "grid"
     trials: int | None = None
     race: bool = True
+    nested: bool = False
     seed: int = 0
     margin: float = 0.01
     prefer: Literal["score", "cheap"] = "score"

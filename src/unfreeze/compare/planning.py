@@ -92,15 +92,15 @@ class Planner:
         """Under which the race of a plan is held."""
         material, base = self._material, self._arms[0].base
         steps = base.steps_per_epoch(len(material.places(material.splits.folds[0].train)))
-        seed, cuts = self._options.seed, self._options.race
-        return Terms(seed, plan["seeds"], plan["most_seeds"], plan["folds"], steps, cuts=cuts)
+        seed, cuts, nested = self._options.seed, self._options.race, self._options.nested
+        return Terms(seed, plan["seeds"], plan["most_seeds"], plan["folds"], steps, cuts=cuts, nested=nested)
 
     def _asked(self) -> Shape:
         """The comparison if every way is run to its end."""
         options, made = self._options, len(self._material.splits.folds)
         folds = min(made, options.folds or made)
         usual = CLOSE_SEEDS[folds > 1] if options.race else (3 if folds == 1 else 1)
-        return Shape(tuple(arm.name for arm in self._arms), options.seeds or usual, folds)
+        return Shape(tuple(arm.name for arm in self._arms), options.seeds or usual, folds, options.nested)
 
     def _speed(self, ledger: Ledger | None) -> Speed:
         """How fast this machine is, measured once a comparison, so that a budget that would do does do."""
@@ -170,7 +170,7 @@ class Planner:
         if budget is not None and not race:
             shape = fit_into(budget, arms, most=shape, **prices)
         elif budget is not None:
-            shape = replace(shape, arms=entrants(budget, arms, **prices))
+            shape = replace(shape, arms=entrants(budget, arms, **prices, nested=asked.nested))
             why = "its first setting does not fit the budget"
         plan = plan_as_dict(shape, self._arms, **prices, why=why)
         for row in plan["arms"]:

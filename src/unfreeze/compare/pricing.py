@@ -138,11 +138,19 @@ class Shape:
         arms: names of the arms that are run.
         seeds: runs of each fold.
         folds: folds that are run.
+        nested: whether each fold has a search of its own.
     """
 
     arms: tuple[str, ...]
     seeds: int
     folds: int
+    nested: bool = False
+
+    def trials_of(self, arm: Arm) -> int:
+        """Trials of an arm's searches and runs; a search on the fold itself ends with the run there, not repeated."""
+        seeds = 1 if arm.strategy.search.floor else self.seeds
+        searches = self.folds * arm.tuning_trials if self.nested else arm.tuning_trials - 1
+        return searches + seeds * self.folds
 
 
 def price_of(shape: Shape, arms: Sequence[Arm], *, trial_prices: Mapping[str, float], prefix: float) -> float:
@@ -153,9 +161,8 @@ def price_of(shape: Shape, arms: Sequence[Arm], *, trial_prices: Mapping[str, fl
 
 
 def _price_of_arm(arm: Arm, shape: Shape, trial_prices: Mapping[str, float]) -> float:
-    """Seconds of an arm's search and runs; the run that the search ended with is not repeated."""
-    seeds = 1 if arm.strategy.search.floor else shape.seeds
-    return (arm.tuning_trials + seeds * shape.folds - 1) * trial_prices[arm.name]
+    """Seconds of an arm's searches and runs."""
+    return shape.trials_of(arm) * trial_prices[arm.name]
 
 
 def _price_of_refit(arms: Sequence[Arm], trial_prices: Mapping[str, float]) -> float:
@@ -191,10 +198,10 @@ def fit_into(
         for number in range(len(rivals), least - 1, -1):
             for kept in combinations(rivals, number):
                 for some in range(len(floors), -1, -1):
-                    shape = Shape((*kept, *floors[:some]), seeds, folds)
+                    shape = replace(most, arms=(*kept, *floors[:some]), seeds=seeds, folds=folds)
                     if price_of(shape, arms, trial_prices=trial_prices, prefix=prefix) <= budget:
                         return shape
-    pairs = [Shape(pair, 1, 1) for pair in combinations(rivals, least)]
+    pairs = [replace(most, arms=pair, seeds=1, folds=1) for pair in combinations(rivals, least)]
     needed = min(price_of(shape, arms, trial_prices=trial_prices, prefix=prefix) for shape in pairs)
     raise SettingsError(
         f"a budget of {spelled(budget)} is too short for {'two ways' if least == 2 else 'one way'} of fine-tuning on "
@@ -206,18 +213,20 @@ def fit_into(
 
 
 def entrants(
-    budget: float, arms: Sequence[Arm], *, trial_prices: Mapping[str, float], prefix: float
+    budget: float, arms: Sequence[Arm], *, trial_prices: Mapping[str, float], prefix: float, nested: bool = False
 ) -> tuple[str, ...]:
     """The arms that start a race: in the order of their priority, all whose first setting fits the budget.
 
     Room is left for a second run of the two dearest, without which no verdict is possible; where that leaves fewer than
-    two, it is given up. Floors start where there is room at the end.
+    two, it is given up. Floors start where there is room at the end. With nested terms the first setting is no run yet,
+    so there is room for a run more.
 
     Args:
         budget: seconds.
         arms: all arms.
         trial_prices: seconds of one trial, by arm.
         prefix: seconds of what is shared.
+        nested: whether settings are chosen on inner folds.
 
     Returns:
         Their names, floors last.
@@ -234,20 +243,21 @@ def entrants(
         last = REFIT * max(dear, default=0.0) + FINISHING
         return prefix + sum(dear) + again * sum(dear[:2]) + last
 
-    for again in (1, 0):
+    most, fewest = (2, 1) if nested else (1, 0)
+    for again in (most, fewest):
         kept: list[str] = []
         for name in rivals:
             kept += [name] if price([*kept, name], again) <= budget else []
         if len(kept) >= least:
             return (*kept, *floors)
     pair = sorted(rivals, key=lambda name: trial_prices[name])[:least]
-    if price(pair, 0) <= budget:
+    if price(pair, fewest) <= budget:
         return (*pair, *floors)
     raise SettingsError(
         f"a budget of {spelled(budget)} is too short for {'two ways' if least == 2 else 'one way'} of fine-tuning on "
-        f"these rows; --budget {ceil_minutes(price(pair, 0))} would do for the cheapest, "
-        f"{ceil_minutes(price(rivals, 1))} for a start of all. Cheaper are fewer epochs (--set num_train_epochs=3), or "
-        "fewer rows."
+        f"these rows; --budget {ceil_minutes(price(pair, fewest))} would do for the cheapest, "
+        f"{ceil_minutes(price(rivals, most))} for a start of all. Cheaper are fewer epochs (--set num_train_epochs=3), "
+        "or fewer rows."
     )
 
 
@@ -287,4 +297,4 @@ def plan_as_dict(
     total = price_of(shape, arms, trial_prices=trial_prices, prefix=prefix)
     refit = _price_of_refit([arm for arm in arms if arm.name in shape.arms], trial_prices)
     parts = {"whole_seconds": total, "total_seconds": total, "prefix_seconds": prefix, "refit_seconds": refit}
-    return parts | {"most_seeds": shape.seeds, "folds": shape.folds, "arms": rows}
+    return parts | {"most_seeds": shape.seeds, "folds": shape.folds, "nested": shape.nested, "arms": rows}

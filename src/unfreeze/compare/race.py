@@ -10,6 +10,10 @@ rounds, and after each round it is decided who goes on:
    to those that cannot be told from it, until the verdict can not change any more, or more seeds would not help.
 3. *Floors* that learn are run last.
 
+With nested terms settings are chosen on inner folds, so that no row scores a model whose settings it has helped to
+choose: the first search is on the inner fold of the first fold, and before a way is run on any other fold it is
+searched once more on that one's inner fold, to its end. Who is left by then is settled, so nobody leaves there.
+
 Steps are never cut: a way that is not trained to its end says nothing. Nothing here looks at test rows, at a clock or
 at a disk; what depends on time (what is left of a budget) is asked for once a round, and each decision is remembered by
 whoever holds the race, so that going on decides the same.
@@ -18,6 +22,7 @@ Source: Maron & Moore 1994, Hoeffding races, NIPS 6 (leaving on evidence); Karni
 exploration in multi-armed bandits, ICML, and Jamieson & Talwalkar 2016, arXiv:1502.07943 (halving under a budget).
 """
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -82,6 +87,7 @@ class Race:
         self._asked: list[tuple[Trial, ArmOutcome, Place | None]] = []
         self._lists: dict[str, Iterator[list[Trial]]] = {}
         self._searched, self._cut = set[str](), set[str]()
+        self._first = standing.tables.inner(0) if terms.nested else 0  # the fold of the first searches
 
     def _purse(self) -> Purse:
         return self._host.purse(list(self.outcomes.values()))
@@ -109,6 +115,8 @@ class Race:
                 outcome.left = outcome.left or why
             if not self._settle(outcome) and not outcome.left:
                 outcome.failed = outcome.failed or self._failure(outcome)
+            elif not outcome.records and not outcome.left and not outcome.failed:
+                outcome.left = why or "the budget does not hold a run of it"
         self._mark_shortened()
         self._even_out(why)
         return list(self.outcomes.values())
@@ -122,28 +130,32 @@ class Race:
             if isinstance(answer, str):
                 self._reasons[outcome.arm.name].append(answer)
                 if place is None:
-                    outcome.tuning[trial] = float("nan")
+                    self._scores(outcome, trial.fold)[trial] = float("nan")
                 else:
                     outcome.failed = outcome.failed or answer
                 continue
             outcome.tried[trial] = answer
             if place is None:
-                outcome.tuning[trial] = self._score_of(answer)
+                self._scores(outcome, trial.fold)[trial] = self._score_of(answer)
             else:
                 outcome.records[place] = answer
         self._asked = []
+
+    def _scores(self, outcome: ArmOutcome, fold: int | None) -> dict[Trial, float]:
+        """The scores of an arm's search on a fold."""
+        return outcome.tuning if fold in (None, self._first) else outcome.further.setdefault(fold, {})
 
     # Settings
 
     def _search_floors(self, floors: Sequence[ArmOutcome]) -> _Part:
         """The whole searches of some floors."""
-        self._lists |= {o.arm.name: self._order(o) for o in floors}
+        self._lists |= {o.arm.name: self._order(o, self._first) for o in floors}
         while lists := self._next_lists([o.arm.name for o in floors], None):
             yield from self._trying(lists)
 
     def _search(self, rivals: Sequence[ArmOutcome]) -> _Part:
         """Rounds of settings; who goes on is decided after each."""
-        self._lists |= {o.arm.name: self._order(o) for o in rivals}
+        self._lists |= {o.arm.name: self._order(o, self._first) for o in rivals}
         searching, most, number = [o.arm.name for o in rivals], None, 1
         while lists := self._next_lists(searching, most):
             yield from self._trying(lists)
@@ -172,20 +184,29 @@ class Race:
             if outcome.chosen is not None and (name in self._cut or not whole):
                 outcome.shortened = f"only {tried(outcome)} were tried, for the budget was short"
 
-    def _order(self, outcome: ArmOutcome) -> Iterator[list[Trial]]:
-        return search_order(outcome.arm, outcome.tuning, records=outcome.tried, seed=self._terms.seed, fold=0)
+    def _order(self, outcome: ArmOutcome, fold: int) -> Iterator[list[Trial]]:
+        scores = self._scores(outcome, fold)
+        return search_order(outcome.arm, scores, records=outcome.tried, seed=self._terms.seed, fold=fold)
 
     def _trying(self, lists: Mapping[str, Sequence[Trial]]) -> _Part:
-        """Some trials of searches: their scores, or the reasons why they have none."""
+        """Some trials of searches, those of an arm on one fold after another: their scores, or why they have none."""
         jobs: list[Job] = []
         for name in self._in_order(lists):
-            outcome, trials = self.outcomes[name], lists[name]
-            before, of = len(outcome.tuning), outcome.arm.tuning_trials
-            jobs += self._jobs(
-                outcome.arm, trials, doing=[f"setting {before + i + 1} of {of}" for i in range(len(trials))]
-            )
+            arm, seen = self.outcomes[name].arm, Counter[int | None]()
+            doing: list[str] = []
+            for trial in lists[name]:
+                seen[trial.fold] += 1
+                number = len(self._scores(self.outcomes[name], trial.fold)) + seen[trial.fold]
+                doing.append(f"setting {number} of {arm.tuning_trials}{self._where(trial)}")
+            jobs += self._jobs(arm, lists[name], doing=doing)
         self._asked = [(trial, self.outcomes[name], None) for name, trials in lists.items() for trial in trials]
         self._take((yield jobs))
+
+    def _where(self, trial: Trial) -> str:
+        """On which inner fold a setting is tried."""
+        if not self._terms.nested or self._terms.folds == 1:
+            return ""
+        return f", inner fold {1 + (trial.fold or 0) - self._first}"
 
     def _settle(self, outcome: ArmOutcome) -> bool:
         """Choose an arm's settings; False where it has none that can be trained, or has left."""
@@ -196,6 +217,9 @@ class Race:
             if best not in outcome.tried or outcome.tuning[best] != outcome.tuning[best]:
                 outcome.failed = self._failure(outcome)
                 return False
+            if self._terms.nested:
+                outcome.choose_on(0, best)
+                return True
             outcome.chosen = best
             outcome.records[self._terms.seed, 0] = outcome.tried[best]
         return True
@@ -219,17 +243,47 @@ class Race:
             number += 1
 
     def _running(self, places: Mapping[str, Sequence[Place]]) -> _Part:
-        """Run chosen settings with some seeds on some folds."""
-        trials = {
-            name: {place: self.outcomes[name].chosen.again(seed=place[0], fold=place[1]) for place in some}  # type: ignore[union-attr]
-            for name, some in places.items()
-        }
+        """Run chosen settings with some seeds on some folds; with nested terms, choose each fold's own first."""
+        if self._terms.nested:
+            yield from self._search_inner({name: sorted({fold for _, fold in some}) for name, some in places.items()})
+        fit = {name: some for name, some in places.items() if not self.outcomes[name].failed}
+        trials = {name: {place: self.outcomes[name].run_at(place) for place in some} for name, some in fit.items()}
         jobs: list[Job] = []
         for name in self._in_order(trials):
             doing = [self._doing(place) for place in trials[name]]
             jobs += self._jobs(self.outcomes[name].arm, list(trials[name].values()), doing=doing)
         self._asked = [(t, self.outcomes[name], place) for name, some in trials.items() for place, t in some.items()]
         self._take((yield jobs))
+
+    def _search_inner(self, folds: Mapping[str, Sequence[int]]) -> _Part:
+        """Search some arms on the inner folds of some folds, all searches in rounds together, each to its end."""
+        searches: dict[tuple[str, int], Iterator[list[Trial]]] = {}
+        for name, some in folds.items():
+            outcome = self.outcomes[name]
+            for fold in some:
+                if fold not in outcome.chosen_on:
+                    searches[name, fold] = self._order(outcome, self._first + fold)
+        left = dict(searches)
+        while left:
+            lists: dict[str, list[Trial]] = {}
+            for (name, fold), search in list(left.items()):
+                trials = next(search, [])
+                if not trials:
+                    del left[name, fold]
+                lists.setdefault(name, []).extend(trials)
+            if lists := {name: trials for name, trials in lists.items() if trials}:
+                yield from self._trying(lists)
+        for name, fold in searches:
+            self._choose_on(self.outcomes[name], fold)
+
+    def _choose_on(self, outcome: ArmOutcome, fold: int) -> None:
+        """Choose the settings of a further fold; where none can be trained there, the arm has failed."""
+        scores = self._scores(outcome, self._first + fold)
+        best = best_trial(scores)
+        if best in outcome.tried and scores[best] == scores[best]:
+            outcome.choose_on(fold, best)
+        else:
+            outcome.failed = outcome.failed or self._failure(outcome)
 
     def _doing(self, place: Place) -> str:
         return f"seed {place[0] + 1 - self._terms.seed}" + (f", fold {place[1] + 1}" if self._terms.folds > 1 else "")
@@ -243,10 +297,10 @@ class Race:
         self._decide("floors", lambda: self._steward.which_floors(floors, finalists=self._finalists()))
         running = [o for o in floors if o.left is None]
         yield from self._search_floors([o for o in running if not o.tuning])
-        folds = self._steward.folds_for_floors(self._finalists())
+        places = [(self._terms.seed, f) for f in range(self._steward.folds_for_floors(self._finalists()))]
         settled = [o for o in running if self._settle(o)]
-        if folds > 1 and settled:
-            yield from self._running({o.arm.name: [(self._terms.seed, f) for f in range(1, folds)] for o in settled})
+        if settled and (further := [place for place in places if place not in settled[0].records]):
+            yield from self._running({o.arm.name: further for o in settled})
 
     def _finalists(self) -> list[ArmOutcome]:
         """Those that may be handed over."""
@@ -255,11 +309,12 @@ class Race:
 
     def _even_out(self, why: str) -> None:
         """Give every arm its runs on the folds that all of them have."""
-        done = [o for o in self.outcomes.values() if o.chosen and not o.left and not o.failed]
+        done = [o for o in self.outcomes.values() if o.chosen and o.records and not o.left and not o.failed]
         folds = min((self._folds_of(o) for o in done), default=1)
         for outcome in done:
             outcome.records = {place: r for place, r in outcome.records.items() if place[1] < folds}
             outcome.records = {p: r for p, r in outcome.records.items() if p[0] in outcome.seeds}
+            outcome.report_on(range(folds))
             outcome.runs = self._standing.runs(outcome)
         if why:
             self._note({"stage": "end", "on": [o.arm.name for o in done], "out": {}, "why": why})

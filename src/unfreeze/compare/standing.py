@@ -81,10 +81,9 @@ class Standing:
 
     def runs(self, outcome: ArmOutcome) -> RunScores:
         """An arm's runs so far, of the seeds that have all folds."""
-        chosen, folds = outcome.chosen, {fold for _, fold in outcome.records}
-        assert chosen is not None, "an arm has runs once its settings are chosen"
+        folds = {fold for _, fold in outcome.records}
         places: list[Place] = [(seed, fold) for seed in outcome.seeds for fold in sorted(folds)]
-        trials = {place: chosen.again(seed=place[0], fold=place[1]) for place in places}
+        trials = {place: outcome.run_at(place) for place in places}
         return self.tables.runs(trials, {place: outcome.records[place] for place in places})
 
     def behind(self, leader: ArmOutcome, other: ArmOutcome, *, among: int) -> Difference | None:

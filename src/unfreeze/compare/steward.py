@@ -1,9 +1,10 @@
 """Who goes on in a race, who leaves it and why, and who is run once more: decisions, from what was seen so far."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from unfreeze.compare.arms import Arm
 from unfreeze.compare.numerals import counted, points, span
 from unfreeze.compare.outcomes import ArmOutcome
 from unfreeze.compare.standing import Purse, Standing
@@ -32,6 +33,7 @@ class Terms:
         folds: folds that every finalist is run on.
         steps_per_epoch: optimizer steps of one pass over a fold's training rows.
         cuts: whether ways leave and runs end by what was seen; else every way is searched and run to its end.
+        nested: whether each fold's settings are chosen on an inner fold of its own.
     """
 
     seed: int
@@ -40,6 +42,15 @@ class Terms:
     folds: int
     steps_per_epoch: int
     cuts: bool = True
+    nested: bool = False
+
+    def trials_on(self, folds: int, arm: Arm) -> int:
+        """Trials of one seed on the first folds, that of the first search left out."""
+        return folds + (folds - 1) * arm.tuning_trials if self.nested else folds - 1
+
+    def trials_of_runs(self, folds: int, arm: Arm) -> int:
+        """Trials of all seeds on the first folds, that of the first search left out."""
+        return self.trials_on(folds, arm) + (self.seeds - 1) * folds
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +80,7 @@ class Steward:
         out = self._beaten(ranked) if self.terms.cuts and rounds > 1 else {}
         left = [o for o in ranked if o.arm.name not in out]
         best = left[:2]
-        for trials, search in ((self._rest, True), (lambda _: self._runs_of_a_finalist(FEWEST_FOLDS), False)):
+        for trials, search in ((self._rest, True), (self._fewest_runs, False)):
             on = self._held(left, trials)
             if all(o in on for o in best):  # else cheap ones would stay in the place of the best
                 return self._going_on(left, on if search else best, out, search=search)
@@ -77,7 +88,9 @@ class Steward:
         # so do those whose search costs next to nothing.
         names, purse = [o.arm.name for o in left], self.purse()
         cheap = [o.arm.name for o in left[1:] if self._rest(o) * purse.prices[o.arm.name] < CHEAP * purse.left]
-        return {"on": names, "out": out, "searching": [names[0], *cheap], "most": purse.number(names[0])}
+        runs = sum(purse.prices.get(name, 0.0) for name in names[:2]) if self.terms.nested else 0.0
+        most = replace(purse, left=purse.left - runs).number(names[0])
+        return {"on": names, "out": out, "searching": [names[0], *cheap], "most": most}
 
     def _going_on(
         self, left: Sequence[ArmOutcome], on: Sequence[ArmOutcome], out: dict[str, str], *, search: bool
@@ -105,7 +118,12 @@ class Steward:
 
     def _rest(self, outcome: ArmOutcome) -> int:
         """Trials of the rest of an arm's search and of its runs."""
-        return outcome.arm.tuning_trials - len(outcome.tuning) + self._runs_of_a_finalist()
+        folds = self.terms.folds
+        return outcome.arm.tuning_trials - len(outcome.tuning) + self.terms.trials_of_runs(folds, outcome.arm)
+
+    def _fewest_runs(self, outcome: ArmOutcome) -> int:
+        """Trials of an arm's runs, on so few folds that they still say something."""
+        return self.terms.trials_of_runs(min(self.terms.folds, FEWEST_FOLDS), outcome.arm)
 
     def _beaten(self, ranked: Sequence[ArmOutcome]) -> dict[str, str]:
         """Ways that lie farther behind the best than their other settings can be expected to bring them."""
@@ -119,17 +137,14 @@ class Steward:
                 )
         return out
 
-    def _runs_of_a_finalist(self, most_folds: int | None = None) -> int:
-        """Runs beside the one that its search ended with."""
-        return self.terms.seeds * min(self.terms.folds, most_folds or self.terms.folds) - 1
-
     def before_runs(self, running: Sequence[ArmOutcome]) -> Decision:
         """Before a round of runs: who is run with which seeds on which folds; nobody where the race is over."""
         terms, none = self.terms, {"on": [o.arm.name for o in running], "out": {}, "runs": {}}
         if not running:
             return none | {"why": ""}
-        if terms.folds > 1 and {fold for _, fold in running[0].records} == {0}:
-            return self._first_folds(running)
+        done = {fold for outcome in running for _, fold in outcome.records}
+        if not done or (terms.folds > 1 and done == {0}):
+            return self._first_folds(running) if done else self._first_run(running)
         ranked = self.standing.by_runs(running)
         least = min(len(o.seeds) for o in ranked)
         if least < terms.seeds:
@@ -141,11 +156,20 @@ class Steward:
             return none | {"why": f"{counted(terms.most_seeds, 'seed')} are the most that are run"}
         return self._one_more([ranked[0], *close], len(ranked[0].seeds), why=why)
 
+    def _first_run(self, running: Sequence[ArmOutcome]) -> Decision:
+        """The first fold, whose settings an inner fold has chosen: for as many as the budget holds, or the best."""
+        ranked = self.standing.by_settings(running)
+        on = self._held(ranked, lambda _: 1) or ranked[:1]
+        out = {o.arm.name: "the budget does not hold a run of it" for o in ranked if o not in on}
+        runs = {o.arm.name: [[self.terms.seed, 0]] for o in on}
+        return {"on": list(runs), "out": out, "runs": runs, "why": ""}
+
     def _first_folds(self, running: Sequence[ArmOutcome]) -> Decision:
         """All folds for as many as the budget holds; for two of them fewer folds rather than none."""
         ranked, all_ = self.standing.by_settings(running), self.terms.folds
+        done = self.terms.trials_on(1, ranked[0].arm)  # the same for all
         for folds in (all_, *range(all_ - 1, FEWEST_FOLDS - 1, -1)):
-            on = self._held(ranked, lambda _, folds=folds: folds - 1)  # type: ignore[misc]
+            on = self._held(ranked, lambda o, folds=folds: self.terms.trials_on(folds, o.arm) - done)  # type: ignore[misc]
             if all(o in on for o in ranked[:2]):
                 on = on if folds == all_ else on[:2]
                 names = [o.arm.name for o in on]
@@ -190,7 +214,7 @@ class Steward:
         purse, on, out = self.purse(), dict[str, int](), dict[str, str]()
         last, folds = [o.arm.name for o in finalists], self.folds_for_floors(finalists)
         for floor in sorted(floors, key=lambda o: purse.prices.get(o.arm.name, 0.0)):
-            trials = floor.arm.tuning_trials + folds - 1
+            trials = floor.arm.tuning_trials + self.terms.trials_on(folds, floor.arm)
             if not floor.arm.learns or purse.holds(on | {floor.arm.name: trials}, last=last):
                 on[floor.arm.name] = trials
             else:

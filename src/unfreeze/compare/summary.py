@@ -47,7 +47,7 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
         "stored_bytes": records[0]["stored_bytes"],
         "predict_seconds_per_1000": 1000 * float(np.median([r["predict_seconds_per_example"] for r in records])),
         **_search(outcome),
-        "curves": [{"seed": s, "fold": f, "points": r["curve"]} for (s, f), r in outcome.records.items() if r["curve"]],
+        "curves": _curves(outcome),
         "collapsed_runs": sum(r["scores"].get("validation", {}).get("collapsed", False) for r in records),
         "diverged_runs": sum(r["state"] == "diverged" for r in records),
         "short_memory_runs": sum(r.get("short_memory", False) for r in records),
@@ -61,6 +61,14 @@ def starved_of(outcome: ArmOutcome, steps_per_epoch: int) -> str | None:
         return None
     floor = outcome.arm.strategy.search.floor
     return (None if floor else outcome.shortened) or outcome.arm.starved(outcome.chosen, steps_per_epoch)
+
+
+def _curves(outcome: ArmOutcome) -> list[dict[str, Any]]:
+    """How the runs learnt; where they look at no validation rows, how the settings that were chosen for them did."""
+    records: dict[tuple[int, int], Mapping[str, Any]] = dict(outcome.records)
+    if outcome.chosen_on:
+        records = {(t.settings.seed, fold): outcome.tried[t] for fold, t in sorted(outcome.chosen_on.items())}
+    return [{"seed": s, "fold": f, "points": r["curve"]} for (s, f), r in records.items() if r["curve"]]
 
 
 def _best_setting(outcome: ArmOutcome) -> dict[str, Any]:
@@ -78,12 +86,19 @@ def _search(outcome: ArmOutcome) -> dict[str, Any]:
     """What an arm tried to find its settings, and what all of its trials took."""
     return {
         "tuning": [
-            _settings(outcome.arm, trial) | {"score": _or_none(score)} for trial, score in outcome.tuning.items()
+            _settings(outcome.arm, trial) | _inner(outcome, fold) | {"score": _or_none(score)}
+            for fold, search in enumerate(outcome.searches)
+            for trial, score in search.items()
         ],
         "tuning_trials": outcome.arm.tuning_trials,
         "total_seconds": float(sum(seconds_of(record) for record in outcome.tried.values())),
         "diverged_runs": sum(record["state"] == "diverged" for record in outcome.tried.values()),
     }
+
+
+def _inner(outcome: ArmOutcome, fold: int) -> dict[str, int]:
+    """The number of the inner fold that a trial of a search is of, where settings are chosen on such."""
+    return {"inner_fold": fold + 1} if outcome.chosen_on else {}
 
 
 def _settings(arm: Arm, trial: Trial) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import nn
 
 from unfreeze.compare.material import Material
 from unfreeze.compare.recording import prediction_seconds, publish_trial, scored
+from unfreeze.data.splitting import Fold
 from unfreeze.encoders.building import build_model
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.outline import Outline
@@ -38,7 +39,8 @@ class Trial:
         strategy: as a user spells it.
         head: what the head reads.
         settings: how it is trained, the seed among them.
-        fold: number of the fold; None for all rows that are not test, as for the model handed over.
+        fold: number of the fold, inner folds after all others; None for all rows that are not test, as for the model
+            handed over.
     """
 
     strategy: str
@@ -87,7 +89,7 @@ def train(material: Material, trial: Trial, *, runtime: Runtime, folder: Path | 
         Interrupted: ``watch`` said so.
     """
     model, outline, plan = planned(material, trial, runtime=runtime)
-    fold = material.fold(trial.fold)
+    fold = learned_from(material, trial)
     started = time.perf_counter()
     if plan.head_fit == "class-means":
         places = material.places(fold.train)
@@ -111,6 +113,12 @@ def train(material: Material, trial: Trial, *, runtime: Runtime, folder: Path | 
         checkpoints=Checkpoints(folder, _fingerprint(material, trial, runtime)) if folder else None,
     )
     return Trained(model, outline, plan, run.run(watch))
+
+
+def learned_from(material: Material, trial: Trial) -> Fold:
+    """The rows that a trial learns from, and those it finds its best epoch on: none where its last epoch is given."""
+    fold = material.fold(trial.fold)
+    return fold if trial.settings.stop_after is None else Fold(fold.train, ())
 
 
 def planned(material: Material, trial: Trial, *, runtime: Runtime) -> tuple[nn.Module, Outline, Plan]:
@@ -171,8 +179,17 @@ def run_trial(
     return record
 
 
-def record_of(trial: Trial, trained: Trained, *, scores: dict[str, Any]) -> dict[str, Any]:
-    """What the ledger keeps of a trial, beside its timings: the same whenever the trial is run with enough memory."""
+def record_of(
+    trial: Trial, trained: Trained, *, scores: dict[str, Any], known: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What the ledger keeps of a trial, beside its timings: the same whenever the trial is run with enough memory.
+
+    Args:
+        trial: which one.
+        trained: what it gave.
+        scores: of each split.
+        known: as ``weights_digest`` takes it.
+    """
     outline, plan, state = trained.outline, trained.plan, trained.state
     ever = plan.ever_trainable
     return {
@@ -180,7 +197,7 @@ def record_of(trial: Trial, trained: Trained, *, scores: dict[str, Any]) -> dict
         "state": "diverged" if state.diverged else "done",
         "diverged": state.diverged,
         "scores": scores,
-        "best_epoch": state.best_epoch,
+        "best_epoch": state.best_epoch or state.epoch,  # without validation rows, the last
         "epochs": state.epoch,
         "steps": state.curve[-1]["step"] if state.curve else 0,
         "curve": state.curve,
@@ -189,7 +206,7 @@ def record_of(trial: Trial, trained: Trained, *, scores: dict[str, Any]) -> dict
         "trainable_parameters": outline.size(ever),
         "parameters": outline.size(outline.names),
         "stored_bytes": 4 * (outline.size(ever) or outline.size(outline.head)),
-        "weights_sha256": weights_digest(trained.model),
+        "weights_sha256": weights_digest(trained.model, known=known),
     }
 
 
@@ -210,13 +227,22 @@ def _start(
     return Start(material.memory, outline, depth, places) if serves else None
 
 
-def weights_digest(model: nn.Module) -> str:
-    """SHA-256 over all weights of a model, by name."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def weights_digest(model: nn.Module, *, known: Mapping[str, str] | None = None) -> str:
+    """SHA-256 over all weights of a model: over a line for each, sorted, of its name and its own digest.
+
+    Args:
+        model: whose.
+        known: digests of tensors, by name, that have not changed since ``tensor_digest`` gave them: where only a head
+            learns, nearly all.
+    """
+    known = known or {}
+    lines = (f"{name} {known.get(name) or tensor_digest(tensor)}\n" for name, tensor in model.state_dict().items())
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def tensor_digest(tensor: torch.Tensor) -> str:
+    """SHA-256 over the bytes of a tensor."""
+    return hashlib.sha256(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data).hexdigest()
 
 
 def _score(material: Material, examples: Sequence[int], logits: list[np.ndarray]) -> float:

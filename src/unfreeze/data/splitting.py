@@ -3,13 +3,15 @@
 Rule: with no split given, 20 % of the rows are the test split; of the others, fewer than 3,000 become five stratified
 folds, more become one validation split. A given split is kept. Rows with the same text, and rows of one group, never
 lie on both sides.
+
+Where settings shall not be chosen on rows that report, each fold has an inner fold of its training rows.
 """
 
 import random
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unfreeze.data.dealing import Rows, deal
 from unfreeze.errors import DataError, Problem, UnknownName
@@ -44,12 +46,14 @@ class Splits:
         test: row numbers of the test split, rising; empty where the user gave train and validation only.
         origin: where the splits come from, one sentence for the report.
         left_out: rows used nowhere, because an equal text or a row of their group lies in validation or test.
+        inner: for each fold one of its training rows alone, to choose settings on; empty where none was asked for.
     """
 
     folds: tuple[Fold, ...]
     test: tuple[int, ...]
     origin: str
     left_out: tuple[int, ...]
+    inner: tuple[Fold, ...] = ()
 
     @property
     def not_test(self) -> tuple[int, ...]:
@@ -75,6 +79,7 @@ def make_splits(
     given: Sequence[str | None] | None,
     seed: int = 0,
     file: str = "<data>",
+    nested: bool = False,
 ) -> Splits:
     """Splits as the user gave them, or made as this module's rule says.
 
@@ -87,6 +92,7 @@ def make_splits(
         given: the split each row names ("dev", "val" and the like count as validation), or None.
         seed: another seed makes other splits; given splits know no seed.
         file: the file's name, for the error.
+        nested: whether to make inner folds, too.
 
     Returns:
         The splits, with every row in exactly one of not-test, test and left-out.
@@ -102,9 +108,9 @@ def make_splits(
     named = _named(given, file)
     names = ("train", "validation", "test")
     parts = {name: [row for row, split in enumerate(named) if split == name] for name in names}
-    if not parts["validation"] and not parts["test"]:
-        return _made(rows, seed, file)
-    return _kept(rows, parts, seed=seed, file=file)
+    made = not parts["validation"] and not parts["test"]
+    splits = _made(rows, seed, file) if made else _kept(rows, parts, seed=seed, file=file)
+    return replace(splits, inner=_inner(rows, splits.folds, seed=seed, file=file)) if nested else splits
 
 
 def _named(given: Sequence[str | None] | None, file: str) -> list[str]:
@@ -171,6 +177,33 @@ def _folds(rows: Rows, rest: Sequence[int], *, seed: int, file: str) -> tuple[tu
     return tuple(folds), f"one stratified validation split, {size}; folds are for fewer than {FEW_ROWS:,}"
 
 
+def _inner(rows: Rows, folds: Sequence[Fold], *, seed: int, file: str) -> tuple[Fold, ...]:
+    """Of each fold's training rows: those that the next fold validates on, and the rest; of a lone fold's, a fifth.
+
+    Where classes or groups are too few for every fifth, the first one is taken that leaves some of each in training.
+
+    Raises:
+        DataError: no part can be taken away, because too many rows must stay together.
+    """
+    if len(folds) > 1:
+        following = [folds[(k + 1) % len(folds)].validation for k in range(len(folds))]
+        inner = [_without(fold, part) for fold, part in zip(folds, following, strict=True)]
+    else:
+        parts = deal(rows, folds[0].train, parts=FOLDS, chance=random.Random(f"{seed} inner"))
+        found = [_without(folds[0], part) for part in parts]
+        whole = (fold for fold in found if fold.validation and not _lacking(rows, fold.train, fold.validation))
+        inner = [next(whole, found[0])]
+    for fold in inner:
+        _check_sides(rows, fold.train, fold.validation, file=file, side="validation of an inner fold (--nested)")
+    return tuple(inner)
+
+
+def _without(fold: Fold, part: Sequence[int]) -> Fold:
+    """A fold of another's training rows: a part of them validates, the others train."""
+    inside = set(part)
+    return Fold(tuple(row for row in fold.train if row not in inside), tuple(sorted(inside & set(fold.train))))
+
+
 def _apart(rows: Rows, wanted: Iterable[int], others: Sequence[int]) -> list[int]:
     """The wanted rows that share no text and no group with the others."""
     keys = {rows.keys[row] for row in others}
@@ -204,13 +237,18 @@ def _check_classes(rows: Rows, wanted: Sequence[int], file: str, left_out: Seque
 
 
 def _check_sides(rows: Rows, train: Sequence[int], held_out: Sequence[int], *, file: str, side: str) -> None:
-    missing = sorted({rows.strata[row] for row in held_out} - {rows.strata[row] for row in train})
+    missing = _lacking(rows, train, held_out)
     if missing or not held_out:
         what = f"class {missing[0]!r} would lie in {side} only" if missing else f"no row is left for {side}"
         raise DataError(
             Problem(file, None, f"{what}: the rows that must stay together are too many"),
             "Use smaller groups, or bring your own splits.",
         )
+
+
+def _lacking(rows: Rows, train: Sequence[int], held_out: Sequence[int]) -> list[str]:
+    """Classes of rows that are held out which training does not show."""
+    return sorted({rows.strata[row] for row in held_out} - {rows.strata[row] for row in train})
 
 
 def _kept_together(rows: Rows) -> str:
