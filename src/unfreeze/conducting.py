@@ -17,7 +17,7 @@ from unfreeze.compare.comparing import Comparing
 from unfreeze.compare.floors import Floor, floors_of
 from unfreeze.compare.jobs import Executor, InProcess, watch_for
 from unfreeze.compare.ledger import Ledger, opened, stored_identity
-from unfreeze.compare.material import LIMIT_BYTES, Sources, limit_within, prepare
+from unfreeze.compare.material import Sources, limit_within, prepare
 from unfreeze.compare.options import Options
 from unfreeze.compare.outcomes import ArmOutcome
 from unfreeze.compare.planning import Planner
@@ -76,8 +76,9 @@ class Conductor:
         folder, said = options.cache_dir or default_folder(), self._watcher.said
         cache = PrefixStore(folder, limit_bytes=options.cache_bytes, said=said)
         chosen: dict[str, Any] = {"task": options.task, "max_dropped": options.max_dropped, "nested": options.nested}
-        limit = LIMIT_BYTES if options.memory_bytes is None else limit_within(options.memory_bytes)
-        self.material = replace(prepare(sources, encoder, columns=columns, cache=cache, **chosen), limit_bytes=limit)
+        self.material = prepare(sources, encoder, columns=columns, cache=cache, **chosen)
+        if options.memory_bytes is not None:
+            self.material = replace(self.material, limit_bytes=limit_within(options.memory_bytes))
         for sentence in (*self.material.says, *(f"{count}" for count in self.material.counts)):
             self._watcher.said(sentence)
         self._say_folds(len(self.material.splits.folds))

@@ -62,7 +62,10 @@ class Finisher:
         trial = next((trial for trial in trials if trial.key == key), None)
         if (stored is not None and stored["key"] == key) or trial is None:
             return
-        trained = load_kept(path, trial, material=self._material, runtime=self._runtime)
+        try:
+            trained = load_kept(path, trial, material=self._material, runtime=self._runtime)
+        except FileNotFoundError:  # a process beside this one has just found a better one, and will tell
+            return
         metric = self._material.task.metric
         line = loads_with(trained.model, kind=self._material.task.kind, folder="model")
         card = provisional_card(trial.strategy, metric=metric, score=score, loads_with=line)

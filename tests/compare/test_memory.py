@@ -109,6 +109,7 @@ def test_processes_are_as_many_as_fit_beside_the_one_that_leads() -> None:
     assert room(10_000_000_000).processes == 3
     assert room(3_400_000_000).processes == 1
     assert room(2_000_000_000).processes == 1, "of the dearest that is left"
+    assert room(1_000_000).processes == 1, "also where nothing fits"
     assert room(None).processes is None
     assert Room(8_000_000_000, True, 0, {}).processes is None
 

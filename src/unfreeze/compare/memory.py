@@ -158,9 +158,9 @@ class Room:
     def processes(self) -> int | None:
         """Processes that fit beside the one that leads them, at least 1; None where nobody knows."""
         dearest = max((size for name, size in self.needs.items() if name not in self.too_large), default=0)
-        if self.limit is None or not dearest:
+        if self.limit is None or not self.needs:
             return None
-        return max(1, (self.limit - self.before) // dearest)
+        return max(1, (self.limit - self.before) // dearest) if dearest else 1
 
     def fitting(self, arms: Sequence[Arm]) -> list[Arm]:
         """The arms that fit into one process.

@@ -150,28 +150,30 @@ class Race:
     def _search_floors(self, floors: Sequence[ArmOutcome]) -> _Part:
         """The whole searches of some floors."""
         self._lists |= {o.arm.name: self._order(o, self._first) for o in floors}
-        while lists := self._next_lists([o.arm.name for o in floors], None):
+        while lists := self._next_lists([o.arm.name for o in floors], {}):
             yield from self._trying(lists)
 
     def _search(self, rivals: Sequence[ArmOutcome]) -> _Part:
         """Rounds of settings; who goes on is decided after each."""
         self._lists |= {o.arm.name: self._order(o, self._first) for o in rivals}
-        searching, most, number = [o.arm.name for o in rivals], None, 1
+        searching, most, number = [o.arm.name for o in rivals], dict[str, int](), 1
         while lists := self._next_lists(searching, most):
             yield from self._trying(lists)
             field = [o for o in rivals if o.left is None]
             decision = self._decide(f"settings {number}", partial(self._steward.after_settings, field, rounds=number))
             searching, most, number = decision["searching"], decision["most"], number + 1
 
-    def _next_lists(self, names: Sequence[str], most: int | None) -> dict[str, list[Trial]]:
-        """The next settings of some searches, at the most so many of the first one; empty where all are over."""
+    def _next_lists(self, names: Sequence[str], most: Mapping[str, int]) -> dict[str, list[Trial]]:
+        """The next settings of some searches, of some at the most so many; empty where all are over."""
         found: dict[str, list[Trial]] = {}
-        for number, name in enumerate(names):
+        for name in names:
+            if most.get(name) == 0:
+                continue
             trials = next(self._lists[name], [])
-            kept = trials[:most] if number == 0 else trials
+            kept = trials[: most.get(name)]
             if kept:
                 found[name] = kept
-            if len(found.get(name, [])) < len(trials):
+            if len(kept) < len(trials):
                 self._cut.add(name)
             elif not trials:
                 self._searched.add(name)

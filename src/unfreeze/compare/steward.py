@@ -1,12 +1,13 @@
 """Who goes on in a race, who leaves it and why, and who is run once more: decisions, from what was seen so far."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.numerals import counted, points, span
 from unfreeze.compare.outcomes import ArmOutcome
+from unfreeze.compare.pricing import REFIT
 from unfreeze.compare.standing import Purse, Standing
 
 HEADROOM = 0.02
@@ -80,21 +81,34 @@ class Steward:
         out = self._beaten(ranked) if self.terms.cuts and rounds > 1 else {}
         left = [o for o in ranked if o.arm.name not in out]
         best = left[:2]
-        for trials, search in ((self._rest, True), (self._fewest_runs, False)):
-            on = self._held(left, trials)
-            if all(o in on for o in best):  # else cheap ones would stay in the place of the best
-                return self._going_on(left, on if search else best, out, search=search)
+        on = self._held(left, self._rest)
+        if all(o in on for o in best):  # else cheap ones would stay in the place of the best
+            return self._going_on(left, on, out)
+        purse = self.purse()
+        cheap = [o for o in left[2:] if self._rest(o) * purse.prices[o.arm.name] < CHEAP * purse.left]
+        on = self._held(left, self._fewest_runs)
+        if all(o in on for o in best):  # their runs are put aside, what is left beside them goes into their search
+            return self._going_on(left, [*best, *cheap], out) | {"most": self._each(best, self._fewest_runs)}
         # Nobody leaves where that would buy nothing; the best goes on with its search as far as the budget lasts, and
         # so do those whose search costs next to nothing.
-        names, purse = [o.arm.name for o in left], self.purse()
-        cheap = [o.arm.name for o in left[1:] if self._rest(o) * purse.prices[o.arm.name] < CHEAP * purse.left]
-        runs = sum(purse.prices.get(name, 0.0) for name in names[:2]) if self.terms.nested else 0.0
-        most = replace(purse, left=purse.left - runs).number(names[0])
-        return {"on": names, "out": out, "searching": [names[0], *cheap], "most": most}
+        names, some = [o.arm.name for o in left], [o.arm.name for o in (left[0], *cheap)]
+        runs = {o.arm.name: 1 for o in best} if self.terms.nested else {}
+        return {
+            "on": names,
+            "out": out,
+            "searching": some,
+            "most": self._each(left[:1], lambda o: runs.get(o.arm.name, 0)),
+        }
 
-    def _going_on(
-        self, left: Sequence[ArmOutcome], on: Sequence[ArmOutcome], out: dict[str, str], *, search: bool
-    ) -> Decision:
+    def _each(self, outcomes: Sequence[ArmOutcome], runs: Callable[[ArmOutcome], int]) -> dict[str, int]:
+        """How many more settings of each of some arms fit beside their runs and the last training."""
+        purse = self.purse()
+        left = purse.left - REFIT * max(purse.prices[o.arm.name] for o in outcomes)
+        left -= sum(runs(o) * purse.prices[o.arm.name] for o in outcomes)
+        number = max(0, int(left / sum(max(purse.prices[o.arm.name], 1e-9) for o in outcomes)))
+        return {o.arm.name: number for o in outcomes}
+
+    def _going_on(self, left: Sequence[ArmOutcome], on: Sequence[ArmOutcome], out: dict[str, str]) -> Decision:
         """Some go on; the others leave, because the budget does not hold them."""
         names = [o.arm.name for o in on]
         for place, o in enumerate(left, 1):
@@ -103,7 +117,7 @@ class Steward:
                     f"{_place(place)} of {len(left)} after {tried(o)}, and the budget does not hold the rest of it "
                     f"beside {listed(names)}"
                 )
-        return {"on": names, "out": out, "searching": names if search else [], "most": None}
+        return {"on": names, "out": out, "searching": names, "most": {}}
 
     def _held(self, ranked: Sequence[ArmOutcome], trials: Callable[[ArmOutcome], int]) -> list[ArmOutcome]:
         """Those that the budget holds with so many more trials each, the best first."""

@@ -34,8 +34,8 @@ def race_steps(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         texts = [f"{name} left: {why}." for name, why in decision["out"].items()]
         texts += [_run_again(decision)] if decision.get("runs") else []
         texts += [f"{_sentence(decision['why'])}."] if decision.get("why") else []
-        if decision.get("most") is not None:
-            texts.append(f"The budget held {counted(decision['most'], 'more setting')} of {decision['on'][0]} only.")
+        most = decision.get("most") or {}
+        texts += [f"The budget held {counted(number, 'more setting')} of {name}." for name, number in most.items()]
         if texts:
             steps.append({"after": _named(decision["stage"]), "on": ", ".join(decision["on"]), "texts": texts})
     return steps
