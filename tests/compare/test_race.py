@@ -151,6 +151,26 @@ def test_a_search_that_the_budget_cut_short_is_told() -> None:
     assert all((o.shortened is None) == (len(o.tuning) == 4) for o in kept)
 
 
+def test_a_search_that_costs_next_to_nothing_is_ended_whoever_is_best() -> None:
+    arms = [an_arm("full", heads=2), an_arm("head-only", heads=2)]
+    track = Track({"full": 0.85, "head-only": 0.84}, PRICE | {"head-only": 0.01}, budget=10 + 12.5 + 3, noise=0.0)
+    race = track.hold(arms, RACE)
+    assert len(race.outcomes["head-only"].tuning) == 4
+    assert race.outcomes["head-only"].shortened is None
+    assert len(race.outcomes["full"].tuning) == 1
+
+
+def test_what_two_finalists_runs_leave_goes_into_their_search() -> None:
+    skill = {"full": 0.85, "gradual": 0.85, "last-k": 0.7}
+    arms = [an_arm(name, heads=2) for name in skill]
+    track = Track(skill, PRICE, budget=22 + 18 + 12.5 + 18.5, rows=3000, noise=0.0)
+    race = track.hold(arms, RACE)
+    assert [len(race.outcomes[name].tuning) for name in ("full", "gradual")] == [2, 2]
+    assert [len(race.outcomes[name].seeds) for name in ("full", "gradual")] == [2, 2]
+    assert race.outcomes["last-k"].left is not None
+    assert track.spent <= 22 + 18 + 18.5
+
+
 def test_fewer_folds_are_run_rather_than_none_but_no_fewer_than_say_something() -> None:
     arms = [an_arm("full", rates=RATES[:1]), an_arm("last-k", rates=RATES[:1])]
     price = {"full": 10.0, "last-k": 10.0}

@@ -84,21 +84,22 @@ class Steward:
         on = self._held(left, self._rest)
         if all(o in on for o in best):  # else cheap ones would stay in the place of the best
             return self._going_on(left, on, out)
-        purse = self.purse()
-        cheap = [o for o in left[2:] if self._rest(o) * purse.prices[o.arm.name] < CHEAP * purse.left]
+        cheap = self._cheap(left[1:])
         on = self._held(left, self._fewest_runs)
         if all(o in on for o in best):  # their runs are put aside, what is left beside them goes into their search
-            return self._going_on(left, [*best, *cheap], out) | {"most": self._each(best, self._fewest_runs)}
+            on = [*best, *(o for o in cheap if o not in best)]
+            return self._going_on(left, on, out) | {"most": self._each(best, self._fewest_runs)}
         # Nobody leaves where that would buy nothing; the best goes on with its search as far as the budget lasts, and
         # so do those whose search costs next to nothing.
-        names, some = [o.arm.name for o in left], [o.arm.name for o in (left[0], *cheap)]
-        runs = {o.arm.name: 1 for o in best} if self.terms.nested else {}
-        return {
-            "on": names,
-            "out": out,
-            "searching": some,
-            "most": self._each(left[:1], lambda o: runs.get(o.arm.name, 0)),
-        }
+        first = 1 if self.terms.nested else 0  # run
+        most = self._each(left[:1], lambda _: first)
+        searching = [o.arm.name for o in (left[0], *cheap)]
+        return {"on": [o.arm.name for o in left], "out": out, "searching": searching, "most": most}
+
+    def _cheap(self, outcomes: Sequence[ArmOutcome]) -> list[ArmOutcome]:
+        """Those the rest of whose search costs next to nothing beside what is left."""
+        purse = self.purse()
+        return [o for o in outcomes if self._rest(o) * purse.prices[o.arm.name] < CHEAP * purse.left]
 
     def _each(self, outcomes: Sequence[ArmOutcome], runs: Callable[[ArmOutcome], int]) -> dict[str, int]:
         """How many more settings of each of some arms fit beside their runs and the last training."""
