@@ -160,15 +160,23 @@ def test_a_search_that_costs_next_to_nothing_is_ended_whoever_is_best() -> None:
     assert len(race.outcomes["full"].tuning) == 1
 
 
-def test_what_two_finalists_runs_leave_goes_into_their_search() -> None:
+def test_on_one_split_settings_come_before_seeds() -> None:
     skill = {"full": 0.85, "gradual": 0.85, "last-k": 0.7}
     arms = [an_arm(name, heads=2) for name in skill]
-    track = Track(skill, PRICE, budget=22 + 18 + 12.5 + 18.5, rows=3000, noise=0.0)
+    track = Track(skill, PRICE, budget=22 + 3 * 18 + 12.5 + 1, rows=3000, noise=0.0)
     race = track.hold(arms, RACE)
-    assert [len(race.outcomes[name].tuning) for name in ("full", "gradual")] == [2, 2]
-    assert [len(race.outcomes[name].seeds) for name in ("full", "gradual")] == [2, 2]
+    assert [len(race.outcomes[name].tuning) for name in ("full", "gradual")] == [4, 4]
+    assert [len(race.outcomes[name].seeds) for name in ("full", "gradual")] == [1, 1]
     assert race.outcomes["last-k"].left is not None
-    assert track.spent <= 22 + 18 + 18.5
+
+
+def test_other_folds_come_before_more_settings_for_they_bring_examples() -> None:
+    skill = {"full": 0.85, "gradual": 0.85, "last-k": 0.7}
+    arms = [an_arm(name, heads=2) for name in skill]
+    track = Track(skill, PRICE, budget=22 + 2 * 18 + 18 + 12.5 + 1, rows=500, noise=0.0, folds=5)
+    race = track.hold(arms, FOLDS)
+    assert [len(race.outcomes[name].tuning) for name in ("full", "gradual")] == [2, 2]
+    assert {race.outcomes[name].runs.folds for name in ("full", "gradual")} == {3}  # type: ignore[union-attr]
 
 
 def test_fewer_folds_are_run_rather_than_none_but_no_fewer_than_say_something() -> None:

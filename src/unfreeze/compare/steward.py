@@ -84,11 +84,11 @@ class Steward:
         on = self._held(left, self._rest)
         if all(o in on for o in best):  # else cheap ones would stay in the place of the best
             return self._going_on(left, on, out)
-        cheap = self._cheap(left[1:])
-        on = self._held(left, self._fewest_runs)
-        if all(o in on for o in best):  # their runs are put aside, what is left beside them goes into their search
-            on = [*best, *(o for o in cheap if o not in best)]
-            return self._going_on(left, on, out) | {"most": self._each(best, self._fewest_runs)}
+        cheap, most = self._cheap(left[1:]), self._each(best, self._fewest_runs)
+        aside = all(o in self._held(left, self._fewest_runs) for o in best)
+        if aside and (self.terms.folds > 1 or any(most.values())):
+            # Their fewest runs are put aside, what is left beside them goes into their search.
+            return self._going_on(left, [*best, *(o for o in cheap if o not in best)], out) | {"most": most}
         # Nobody leaves where that would buy nothing; the best goes on with its search as far as the budget lasts, and
         # so do those whose search costs next to nothing.
         first = 1 if self.terms.nested else 0  # run
@@ -137,8 +137,13 @@ class Steward:
         return outcome.arm.tuning_trials - len(outcome.tuning) + self.terms.trials_of_runs(folds, outcome.arm)
 
     def _fewest_runs(self, outcome: ArmOutcome) -> int:
-        """Trials of an arm's runs, on so few folds that they still say something."""
-        return self.terms.trials_of_runs(min(self.terms.folds, FEWEST_FOLDS), outcome.arm)
+        """Trials of an arm's runs that come before more settings.
+
+        Other folds do, as few as still say something: they bring examples, without which settings are chosen by chance.
+        Other seeds do not: they only make surer what is known of a choice.
+        """
+        folds = min(self.terms.folds, FEWEST_FOLDS)
+        return self.terms.trials_of_runs(folds, outcome.arm) if folds > 1 or self.terms.nested else 0
 
     def _beaten(self, ranked: Sequence[ArmOutcome]) -> dict[str, str]:
         """Ways that lie farther behind the best than their other settings can be expected to bring them."""
