@@ -55,7 +55,7 @@ def findings(folder: Path) -> dict[str, Any]:
     return {
         "table": [{key: arm[key] for key in kept} for arm in record["arms"]],
         "weights of trials": {p.parent.name: json.loads(p.read_bytes())["weights_sha256"] for p in results},
-        "recommendation": record["recommendation"],
+        "recommendation": {k: v for k, v in record["recommendation"].items() if k not in ("costs", "in_short")},
         "handed over": record["handed_over"],
     }
 

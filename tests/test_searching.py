@@ -54,6 +54,6 @@ def test_a_dry_run_tells_how_settings_are_drawn(tiny_encoder_dir: Path, tmp_path
         "compare", file, "--model", tiny_encoder_dir, "--search", "tpe", "--trials", "7", "--threads", "1", "--dry-run"
     )
     words = " ".join(said.out.split())
-    assert "searched by TPE in its own ranges" in words
+    assert "Settings are drawn by TPE from each way's own ranges." in words
     assert "7 trials" in words
     assert "3e-5 to 0.0003" in words

@@ -71,7 +71,7 @@ def test_the_report_opens_offline_and_fits_a_telephone(browser, compared, tmp_pa
     assert told["requests"] == []
     assert "CONSOLE" not in log, log
     record = json.loads((compared.folder / "recommendation.json").read_text(encoding="utf-8"))
-    for sentence in record["recommendation"]["sentences"]:
+    for sentence in record["recommendation"]["in_short"]:
         assert " ".join(sentence.split()) in " ".join(told["text"].split())
 
 

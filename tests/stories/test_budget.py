@@ -28,10 +28,21 @@ def thousand(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def bought(thousand: Path, tiny_encoder_dir: Path) -> tuple[Said, Path]:
-    """What a budget that does not hold everything gave."""
+    """What the budget gave; what it holds depends on the machine."""
     folder = thousand.parent / "out"
-    ways = ("--strategies", "full,head-only,last-k,untouched,scratch")
-    size = ("--model", tiny_encoder_dir, "--budget", "45s", "--set", "num_train_epochs=6", "--workers", "1")
+    ways = ("--strategies", "full,head-only,last-k,untouched")
+    size = (
+        "--model",
+        tiny_encoder_dir,
+        "--budget",
+        "90s",
+        "--set",
+        "num_train_epochs=4",
+        "--workers",
+        "1",
+        "--folds",
+        "3",
+    )
     return say("compare", thousand, *ways, *size, "--output-dir", folder, *LEARN), folder
 
 
@@ -42,7 +53,7 @@ def read(folder: Path, name: str) -> Any:
 def test_a_budget_buys_a_verdict_in_three_sentences_and_a_model(bought: tuple[Said, Path]) -> None:
     said, folder = bought
     assert said.code == 0, said.err
-    assert "at most 45 s, the budget (all of it would take up to" in said.err
+    assert "each of 3 folds" in said.err
     advice = read(folder, "recommendation.json")
     assert len(advice["in_short"]) == 3
     assert all(sentence in " ".join(said.out.split()) for sentence in map(" ".join, map(str.split, advice["in_short"])))

@@ -75,7 +75,7 @@ def test_a_comparison_ends_with_a_table_and_a_verdict(compared):
     assert "texts from column 'text', labels from column 'label'" in compared.said.err
     assert f"report   {compared.folder / 'report.html'}" in compared.said.out
     record = json.loads((compared.folder / "recommendation.json").read_text(encoding="utf-8"))
-    for sentence in record["recommendation"]["sentences"]:
+    for sentence in record["recommendation"]["in_short"]:
         assert sentence in compared.said.out
 
 
@@ -97,7 +97,7 @@ def test_the_report_is_one_whole_page_with_the_verdict_and_no_text_of_the_users(
     assert page.open == []
     assert not [reference for reference in page.references if not reference.startswith("data:")]
     record = json.loads((compared.folder / "recommendation.json").read_text(encoding="utf-8"))
-    for sentence in record["recommendation"]["sentences"]:
+    for sentence in record["recommendation"]["in_short"]:
         assert spaced(sentence) in spaced(page.text)
     assert MARKER not in html
 
@@ -162,7 +162,7 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(compared, monke
         pytest.fail("a trial was run again")
 
     monkeypatch.setattr(JOBS, "run_trial", trained)
-    monkeypatch.setattr("unfreeze.conducting.train", trained)
+    monkeypatch.setattr("unfreeze.finishing.train", trained)
     before = {p: p.stat().st_mtime_ns for p in compared.folder.glob("trials/*/*")}
     with only_head("standard"):
         again = say(*compared.command)
@@ -217,7 +217,14 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(reviews_csv, tiny_encoder_d
     said = say(*command, "--strategies", "head-only,gradual")
     assert said.code == 0
     assert "2 labels: " in said.err, "what was recognised is told before anything is trained"
-    for words in ("head-only", "gradual", "layers 0–2, top, head", "on each of 5 folds", "in all "):
+    for words in (
+        "head-only",
+        "gradual",
+        "layers 0–2, top,",
+        "on each of 5 folds",
+        "all of it ",
+        "Howard & Ruder 2018",
+    ):
         assert words in said.out
     plan = json.loads(say(*command, "--strategies", "full", "--json", "--budget", "none").out)
     assert plan["arms"][0]["stages"][0]["learns"] == "embeddings, layers 0–2, top, head"

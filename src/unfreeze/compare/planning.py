@@ -25,7 +25,14 @@ from unfreeze.compare.pricing import (
     price_of_prefix,
     price_of_trial,
 )
-from unfreeze.compare.side_by_side import WORTHWHILE_SECONDS, Choice, calibrated, check_workers, most_workers
+from unfreeze.compare.side_by_side import (
+    WORTHWHILE_SECONDS,
+    Choice,
+    calibrated,
+    check_before_timing,
+    check_workers,
+    most_workers,
+)
 from unfreeze.compare.steward import Terms
 from unfreeze.compare.watching import Watcher
 from unfreeze.compare.worker import Payload
@@ -66,6 +73,8 @@ class Planner:
         self._material, self._arms, self._outline = material, arms, outline
         self._options, self._runtime, self._watcher = options, runtime, watcher
         self.workers, self.name = 1, ""
+        if options.workers is not None:
+            check_before_timing(options.workers, outline.size(outline.names), given=options.memory_bytes)
 
     def plan(self, ledger: Ledger | None = None) -> dict[str, Any]:
         """What would be run, at what price, and what the memory and the budget leave out.

@@ -9,11 +9,14 @@ from unfreeze.compare.pricing import Speed
 from unfreeze.compare.watching import Watcher
 from unfreeze.compare.worker import Payload
 from unfreeze.compare.workers import Workers
-from unfreeze.engine.machine import usable_cores
+from unfreeze.engine.machine import free_memory, usable_cores
 from unfreeze.errors import SettingsError, StorageError
 
 WORTHWHILE_SECONDS = 60.0
 """A comparison shorter than this is over before processes that import torch have paid for themselves."""
+
+LIBRARIES_BYTES = 300_000_000
+"""What a process takes that has torch loaded and nothing else."""
 
 UNEVEN = 1.15
 """Some processes wait at the end of an arm's search, and for the last trial of all."""
@@ -51,11 +54,30 @@ def check_workers(number: int, room: Room) -> None:
     Raises:
         SettingsError: they do not fit.
     """
-    fit = room.processes
-    allowed = fit if room.given else fit and max(usable_cores(), fit)  # what is free changes: the cores may be tried
+    _refuse_more(number, room.processes, given=room.given)
+
+
+def check_before_timing(number: int, weights: int, *, given: int | None) -> None:
+    """Refuse what cannot be, before anything is timed or written: a process holds its libraries and its weights.
+
+    Args:
+        number: of processes asked for.
+        weights: number of scalars of the model.
+        given: bytes that the user gave; None for what is free.
+
+    Raises:
+        SettingsError: they do not fit, whatever they compute.
+    """
+    limit = free_memory() if given is None else given
+    fit = None if limit is None else limit // (LIBRARIES_BYTES + 4 * weights)
+    _refuse_more(number, fit, given=given is not None)
+
+
+def _refuse_more(number: int, fit: int | None, *, given: bool) -> None:
+    allowed = fit if given else fit and max(usable_cores(), fit)  # what is free changes: the cores may be tried
     if allowed is not None and number > max(1, allowed):
         raise SettingsError(
-            f"--workers {number}: the {'given' if room.given else 'free'} memory holds {fit} "
+            f"--workers {number}: the {'given' if given else 'free'} memory holds {fit} "
             f"process{'' if fit == 1 else 'es'} that train this encoder; choose no more, or leave the option out"
         )
 
