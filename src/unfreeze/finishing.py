@@ -8,6 +8,7 @@ from typing import Any
 
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.best_so_far import best_so_far, forget_best, load_kept
+from unfreeze.compare.budget import THREADED
 from unfreeze.compare.clusters import clusters_of
 from unfreeze.compare.comparing import epochs_for_all_rows
 from unfreeze.compare.head_trials import HeadTrials
@@ -124,7 +125,9 @@ class Finisher:
 
     def _too_late(self, records: Sequence[Mapping[str, Any]], left: float) -> bool:
         """Whether the budget does not hold the last training any more."""
-        expected = REFIT * seconds_of_a_run(records)
+        threads = records[0].get("runtime", {}).get("threads", self._runtime.threads)
+        faster = THREADED if self._runtime.threads > threads else 1.0
+        expected = REFIT * faster * seconds_of_a_run(records)
         return left != inf and left < expected * (1 - OVERRUN)
 
     def _hand_over_as_is(self, outcome: ArmOutcome, record: dict[str, Any]) -> bool:

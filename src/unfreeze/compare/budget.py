@@ -16,6 +16,10 @@ CAUTION = 1.1
 """A trial is expected to take this much more than those that were seen: it may not stop as early as they did."""
 
 
+THREADED = 0.75
+"""The last training has all threads for itself: it takes this share of what one thread takes, or less."""
+
+
 class Goes:
     """The seconds of every command that worked on a comparison, kept in its ledger, so that going on adds up.
 
@@ -89,7 +93,8 @@ class Purser:
         """What is left, with the prices that the trials so far have shown to be right."""
         seen = {o.arm.name: [seconds_of(record) for record in o.tried.values()] for o in outcomes}
         known = {name: CAUTION * statistics.median(some) / self._workers for name, some in seen.items() if some}
-        return Purse(self.left(), self._prices | known)
+        alone = max(1.0, THREADED * self._workers)
+        return Purse(self.left(), self._prices | known, alone)
 
 
 def seconds_of(record: Mapping[str, Any]) -> float:

@@ -26,10 +26,12 @@ class Purse:
     Attributes:
         left: seconds for trials and for training the chosen arm once more; infinite without a budget.
         prices: seconds of one trial, by arm.
+        alone: how much longer a training takes that nothing runs beside, against its price.
     """
 
     left: float = inf
     prices: Mapping[str, float] = field(default_factory=dict)
+    alone: float = 1.0
 
     def holds(self, trials: Mapping[str, int], *, last: Iterable[str] | None = None) -> bool:
         """Whether so many trials of each arm fit, and the dearest of some arms once more on all rows.
@@ -41,13 +43,14 @@ class Purse:
         if self.left == inf:
             return True
         dearest = max((self.prices[name] for name in (trials if last is None else last)), default=0.0)
-        return sum(number * self.prices[name] for name, number in trials.items()) + REFIT * dearest <= self.left
+        further = sum(number * self.prices[name] for name, number in trials.items())
+        return further + REFIT * self.alone * dearest <= self.left
 
     def number(self, name: str) -> int | None:
         """How many trials of one arm fit beside its last training; None for any number."""
         if self.left == inf:
             return None
-        return max(0, int((self.left - REFIT * self.prices[name]) / max(self.prices[name], 1e-9)))
+        return max(0, int((self.left - REFIT * self.alone * self.prices[name]) / max(self.prices[name], 1e-9)))
 
 
 @dataclass(frozen=True, slots=True)

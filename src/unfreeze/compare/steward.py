@@ -104,7 +104,7 @@ class Steward:
     def _each(self, outcomes: Sequence[ArmOutcome], runs: Callable[[ArmOutcome], int]) -> dict[str, int]:
         """How many more settings of each of some arms fit beside their runs and the last training."""
         purse = self.purse()
-        left = purse.left - REFIT * max(purse.prices[o.arm.name] for o in outcomes)
+        left = purse.left - REFIT * purse.alone * max(purse.prices[o.arm.name] for o in outcomes)
         left -= sum(runs(o) * purse.prices[o.arm.name] for o in outcomes)
         number = max(0, int(left / sum(max(purse.prices[o.arm.name], 1e-9) for o in outcomes)))
         return {o.arm.name: number for o in outcomes}
