@@ -18,6 +18,7 @@ from unfreeze.compare.jobs import watch_for
 from unfreeze.compare.ledger import Ledger
 from unfreeze.compare.outcomes import ArmOutcome, score_of
 from unfreeze.compare.recording import OUTPUTS, RESULT
+from unfreeze.compare.standing import Purse
 from unfreeze.compare.steward import Terms
 from unfreeze.compare.trials import Trial
 from unfreeze.data.example import Example
@@ -171,6 +172,14 @@ def test_interruption_is_no_failure(script: Scripted, tmp_path: Path) -> None:
         run(made(tmp_path), ARM)
     with pytest.raises(Interrupted, match="goes on from here"):
         run(made(tmp_path, Listening(-1)), ARM)
+
+
+def test_decisions_that_rest_on_what_was_left_are_remembered(script: Scripted, tmp_path: Path) -> None:
+    terms = Terms(0, 1, 1, 1, steps_per_epoch=100)
+    short = made(tmp_path).race([ARM], terms, margin=0.01, purse=lambda _: Purse(0.0, {"full": 1.0}))
+    again = made(tmp_path).race([ARM], terms, margin=0.01)
+    assert again.story == short.story
+    assert len(again.outcomes["full"].tuning) == len(script.ran) == 1
 
 
 def test_floors_are_scored_on_the_same_folds() -> None:
