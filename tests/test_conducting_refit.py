@@ -29,3 +29,22 @@ def test_the_model_handed_over_stops_at_the_epoch_that_was_best_and_keeps_the_sc
     assert final.state.epoch == made.record["handed_over"]["epochs"] == 2
     assert trial.settings.num_train_epochs == row["settings"]["num_train_epochs"] == 5
     assert trial.settings.learning_rate == row["settings"]["learning_rate"]
+
+
+def test_what_was_handed_over_as_it_was_is_trained_once_more_when_there_is_time(
+    tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finishing, "check_reload", lambda *_, **__: {"equal": True, "largest_difference": 0.0})
+    settings = {"num_train_epochs": 2, "per_device_train_batch_size": 16, "learning_rate": 3e-3}
+    file = write_jsonl(tmp_path / "opinions.jsonl", opinions(60))
+    found = []
+    for late in (True, True, False):
+        monkeypatch.setattr(finishing.Finisher, "_too_late", lambda *_, late=late: late)
+        made = compare_opinions(
+            file, tiny_encoder_dir, tmp_path / "out", strategies=("full",), folds=1, settings=settings
+        )
+        found.append(made.record["handed_over"])
+        assert set(made.best.predict(["a good film"])) <= {"neg", "pos"}
+    assert [about["as_it_is"] for about in found] == [True, True, False]
+    assert found[0] == found[1], "while it is too late nothing is done again"
+    assert found[0]["rows"] == made.record["data"]["rows"]["train"] < found[2]["rows"]

@@ -98,11 +98,12 @@ class Finisher:
         epochs = epochs_for_all_rows(records)
         trial = outcome.chosen.again(seed=seed, fold=None).stopped_after(epochs)  # type: ignore[union-attr]
         stored = self._ledger.decision(HANDED_OVER)
-        if stored is not None and self._is_it(stored, trial, arm):
+        too_late = self._too_late(records, left)
+        if stored is not None and self._is_it(stored, trial, as_it_is=arm.name if too_late else None):
             record["handed_over"] = stored["about"]
             save_card(self._target, render_card(record))
             return
-        if self._too_late(records, left) and self._hand_over_as_is(outcome, record):
+        if too_late and self._hand_over_as_is(outcome, record):
             return
         self._watcher.began(arm.name, "on all rows that are not test")
         watch, folder = watch_for(self._watcher, arm.name), self._ledger.folder_of(trial)
@@ -117,10 +118,16 @@ class Finisher:
         self._decide(trial.key, record)
         self._ledger.forget(trial)
 
-    def _is_it(self, stored: Mapping[str, Any], trial: Trial, arm: Arm) -> bool:
-        """Whether what was handed over before is what would be handed over now, and is still there."""
+    def _is_it(self, stored: Mapping[str, Any], trial: Trial, *, as_it_is: str | None) -> bool:
+        """Whether what was handed over before is what would be handed over now, and is still there.
+
+        Args:
+            stored: what was handed over before.
+            trial: what would be trained now.
+            as_it_is: the arm whose best trial would do, because it is too late for training; None where it is not.
+        """
         about = stored["about"]
-        same = stored["key"] == trial.key or (about["as_it_is"] and about["name"] == arm.name)
+        same = stored["key"] == trial.key or (about["as_it_is"] and about["name"] == as_it_is)
         return bool(same and is_whole(self._target) and stored["files"] == _files_of(self._target))
 
     def _too_late(self, records: Sequence[Mapping[str, Any]], left: float) -> bool:

@@ -18,9 +18,7 @@ def test_a_purse_holds_trials_and_the_last_training_which_nothing_runs_beside() 
     assert Purse(needed, price, 1.5).holds({"full": 2, "last-k": 3})
     assert not Purse(needed - 0.1, price, 1.5).holds({"full": 2, "last-k": 3})
     assert Purse(3 * 4 + REFIT * 1.5 * 4, price, 1.5).holds({"last-k": 3})
-    assert Purse(2.1 * 4 + REFIT * 1.5 * 4, price, 1.5).number("last-k") == 2
     assert Purse().holds({"full": 10**6})
-    assert Purse().number("full") is None
 
 
 def test_prices_follow_what_trials_took_shared_among_those_side_by_side() -> None:

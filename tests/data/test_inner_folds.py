@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from dealt_rows import datasets
 from unfreeze.data.splitting import Splits, make_splits
 from unfreeze.errors import DataError
 
@@ -16,18 +17,6 @@ def nested(number: int, **more: Any) -> Splits:
         "strata": ["ab"[i % 2] for i in range(number)],
     }
     return make_splits(**(rows | {"groups": [None] * number, "given": None} | more), nested=True)
-
-
-@st.composite
-def datasets(draw: st.DrawFn) -> dict[str, Any]:
-    n = draw(st.integers(60, 120))
-    texts = st.integers(0, draw(st.sampled_from([40, 10_000])))
-    groups = st.none() | st.integers(0, 200).map(str)
-    return {
-        "keys": [f"text {draw(texts)}" for _ in range(n)],
-        "strata": [f"c{i % 3}" for i in range(n)],
-        "groups": [draw(groups) for _ in range(n)],
-    }
 
 
 @given(data=datasets(), names=st.sampled_from([None, ["train", "test"], ["train", "dev"], ["train", "val", "test"]]))

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from dealt_rows import datasets
 from unfreeze.data.splitting import FOLDS, Splits, make_splits, text_key
 from unfreeze.errors import DataError, UnknownName
 
@@ -22,18 +23,6 @@ def sides(splits: Splits):
     for fold in splits.folds:
         yield fold.train, fold.validation
     yield splits.not_test, splits.test
-
-
-@st.composite
-def datasets(draw):
-    n = draw(st.integers(60, 120))
-    texts = st.integers(0, draw(st.sampled_from([40, 10_000])))
-    groups = st.none() | st.integers(0, 200).map(str)
-    return {
-        "keys": [f"text {draw(texts)}" for _ in range(n)],
-        "strata": [f"c{i % 3}" for i in range(n)],
-        "groups": [draw(groups) for _ in range(n)],
-    }
 
 
 def made(data, given, seed=0):

@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from unfreeze.compare.numerals import counted, percent, points, sized, spelled
+from unfreeze.compare.numerals import capitalised, counted, percent, points, sized, spelled
 from unfreeze.report.formats import setting, tidy
 
 _INTERVAL = f"{percent(0.95)}\ninterval"
@@ -120,7 +120,7 @@ def plan_table(plan: Mapping[str, Any]) -> str:
 def _about(plan: Mapping[str, Any]) -> Iterator[str]:
     """What a plan's table does not say: how much is run, what the prices are, what is left out, why the others not."""
     how = _SEARCHED[plan.get("search", "grid")]
-    yield f"{_sentence(told_in_short(plan))}." + (f" Settings are drawn {how} ranges." if how else "")
+    yield f"{capitalised(told_in_short(plan))}." + (f" Settings are drawn {how} ranges." if how else "")
     if plan.get("nested"):
         yield "Each fold's settings are searched on training rows of its own."
     if plan["race"]:
@@ -171,10 +171,6 @@ def _runs_of(plan: Mapping[str, Any]) -> str:
     folds = f" on each of {plan['folds']} folds" if plan["folds"] > 1 else ""
     seeds = counted(plan["most_seeds"], "seed")
     return (f"{plan['seeds']} to {seeds}" if plan["seeds"] < plan["most_seeds"] else seeds) + folds
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def rendered(what: RenderableType, width: int | None = None) -> str:

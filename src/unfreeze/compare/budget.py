@@ -15,7 +15,6 @@ from unfreeze.compare.watching import Watcher
 CAUTION = 1.1
 """A trial is expected to take this much more than those that were seen: it may not stop as early as they did."""
 
-
 THREADED = 0.75
 """The last training has all threads for itself: it takes this share of what one thread takes, or less."""
 

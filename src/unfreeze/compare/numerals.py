@@ -47,3 +47,13 @@ def spelled(seconds: float | None) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as people say them: "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def capitalised(text: str) -> str:
+    """A text with a capital at its beginning, all else as it is."""
+    return text[:1].upper() + text[1:]

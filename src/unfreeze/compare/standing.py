@@ -46,12 +46,6 @@ class Purse:
         further = sum(number * self.prices[name] for name, number in trials.items())
         return further + REFIT * self.alone * dearest <= self.left
 
-    def number(self, name: str) -> int | None:
-        """How many trials of one arm fit beside its last training; None for any number."""
-        if self.left == inf:
-            return None
-        return max(0, int((self.left - REFIT * self.alone * self.prices[name]) / max(self.prices[name], 1e-9)))
-
 
 @dataclass(frozen=True, slots=True)
 class Standing:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unfreeze.compare.arms import Arm
-from unfreeze.compare.numerals import counted, points, span
+from unfreeze.compare.numerals import counted, listed, points, span
 from unfreeze.compare.outcomes import ArmOutcome
 from unfreeze.compare.pricing import REFIT
 from unfreeze.compare.standing import Purse, Standing
@@ -249,11 +249,6 @@ class Steward:
 def tried(outcome: ArmOutcome) -> str:
     """How much of its search an arm has had: "2 of 6 settings"."""
     return f"{len(outcome.tuning)} of {counted(outcome.arm.tuning_trials, 'setting')}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names as people say them: "a", "a and b", "a, b and c"."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def folds_of(outcomes: Sequence[ArmOutcome]) -> int:

@@ -1,6 +1,6 @@
 """A verdict in plain sentences."""
 
-from unfreeze.compare.numerals import counted, percent, points, span, spelled
+from unfreeze.compare.numerals import counted, listed, percent, points, span, spelled
 from unfreeze.recommend.verdict import NO_COMMON_RUN, Comparison, Recommendation
 
 
@@ -34,10 +34,6 @@ def _costs(made: Recommendation) -> str:
     return f"; one training of it took {spelled(own)}{beside}"
 
 
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def _span(pair: Comparison, *, turned: bool = False) -> str:
     """The interval of the difference; turned, that of the rival's lead."""
     low, high = pair.interval.low, pair.interval.high
@@ -64,7 +60,7 @@ def _floors(made: Recommendation) -> str:
     beaten = f"{made.best} is beaten by {_these(lost)}, so no way of fine-tuning is worth its price here: it {{}}."
     unclear = f"{made.best} is not shown to beat {_these(open_)}, so its score may mean little: it {{}}."
     said = ((beaten, lost), (unclear, open_))
-    return " ".join(sentence.format(_listed(gaps)) for sentence, gaps in said if gaps)
+    return " ".join(sentence.format(listed(gaps)) for sentence, gaps in said if gaps)
 
 
 def _these(floors: list[str]) -> str:
@@ -87,7 +83,7 @@ def _verdict(made: Recommendation) -> str:
     if made.verdict == "tie":
         tied = [pair for pair in made.rivals if pair.verdict == "tie"]
         gaps = [f"{pair.rival} ({points(pair.difference)} points of {made.metric}, {_span(pair)})" for pair in tied]
-        return f"{made.best} ties with {_listed(gaps)}: inside the margin of ±{points(made.margin)} points."
+        return f"{made.best} ties with {listed(gaps)}: inside the margin of ±{points(made.margin)} points."
     return _open(made)
 
 
@@ -105,7 +101,7 @@ def _notes(made: Recommendation, pairs: list[Comparison]) -> list[str]:
     notes = {pair.note for pair in pairs if pair.note}
     starved = {f"{name} is starved: {reason}": name for name, reason in made.starved}
     names = sorted(starved[note] for note in notes & starved.keys())
-    told = [f"{_listed(names)} {'is' if len(names) == 1 else 'are'} starved"] if names else []
+    told = [f"{listed(names)} {'is' if len(names) == 1 else 'are'} starved"] if names else []
     return [*told, *sorted(notes - starved.keys())]
 
 

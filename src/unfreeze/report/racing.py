@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unfreeze.compare.numerals import counted, spelled
+from unfreeze.compare.numerals import capitalised, counted, spelled
 
 _STAGES = {"settings": "settings, round", "runs": "runs, round"}
 
@@ -33,7 +33,7 @@ def race_steps(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     for decision in record.get("race", ()):
         texts = [f"{name} left: {why}." for name, why in decision["out"].items()]
         texts += [_run_again(decision)] if decision.get("runs") else []
-        texts += [f"{_sentence(decision['why'])}."] if decision.get("why") else []
+        texts += [f"{capitalised(decision['why'])}."] if decision.get("why") else []
         most = decision.get("most") or {}
         texts += [f"The budget held {counted(number, 'more setting')} of {name}." for name, number in most.items()]
         if texts:
@@ -51,7 +51,3 @@ def _run_again(decision: Mapping[str, Any]) -> str:
 def _named(stage: str) -> str:
     name, _, number = stage.partition(" ")
     return f"{_STAGES[name]} {number}" if name in _STAGES else stage
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
