@@ -6,14 +6,11 @@ For each cell: what the race chooses within shares of the exhaustive price, over
 by all trials would have given, a random arm at its middle rate, and the peers. Prints tables in Markdown.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from measuring import HERE
-from replay_cells import CELLS
+from replay_cells import parser_of
 from replay_judging import Array, difference_draws, interval
 from replay_racing import race
 from replay_world import SEEDS_OF_SEARCH, Choice, Order, Peer, World, orders_of, peers_of, read_world
@@ -204,11 +201,8 @@ def _mean_default(worlds: Sequence[World]) -> Peer | None:
 
 def main() -> None:
     """Replay and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS)
-    parser.add_argument("--rows", type=int, default=300)
+    parser = parser_of(__doc__)
     parser.add_argument("--orders", type=int, default=100)
-    parser.add_argument("--kept", type=Path, default=HERE / "replay")
     a = parser.parse_args()
     read = [read_world(a.kept, f"{name}-{a.rows}") for name in a.cells]
     worlds = [world for world in read if world is not None]

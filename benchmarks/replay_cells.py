@@ -6,6 +6,7 @@ its dev split, test rows the first 1,000 of its test split. Texts of ``CUT`` set
 included, in all three files, after the last whole word.
 """
 
+import argparse
 import csv
 import gzip
 import random
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inputs import embedded_encoder
+from measuring import HERE
 
 from unfreeze.data.splitting import text_key
 
@@ -161,3 +163,16 @@ def _cutter(tokens: int) -> Callable[[str], str]:
         return text[: offsets[last][1]]
 
     return cut
+
+
+def parser_of(doc: str | None) -> argparse.ArgumentParser:
+    """A command line with what all scripts of the study share: which cells, and where trials are kept.
+
+    Args:
+        doc: of the script; its first line describes it.
+    """
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS)
+    parser.add_argument("--rows", type=int, default=300, help="training rows of a cell")
+    parser.add_argument("--kept", type=Path, default=HERE / "replay", help="where trials are kept")
+    return parser

@@ -7,7 +7,6 @@ cells later. Arms have the product's own settings; the tuned ones have the stand
 task's heads. One thread, precision "auto", hidden states cached in the user's own folder (``UNFREEZE_CACHE``).
 """
 
-import argparse
 import shutil
 import sys
 import tempfile
@@ -18,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from inputs import shared
-from measuring import HERE, machine
-from replay_cells import CELLS, Cell, make_cell
+from measuring import machine
+from replay_cells import Cell, make_cell, parser_of
 from replay_kept import Kept, Key, read_kept
 
 if TYPE_CHECKING:
@@ -206,11 +205,8 @@ def _run(doing: "Doing", trials: "Sequence[Trial]", kept: Kept, *, folder: Path)
 
 def main() -> None:
     """Collect cells one after the other."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS)
-    parser.add_argument("--rows", type=int, default=300, help="training rows of a cell")
+    parser = parser_of(__doc__)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--kept", type=Path, default=HERE / "replay", help="where trials are kept")
     a = parser.parse_args()
     data = shared("UNFREEZE_SHARED_DATA", "data")
     if data is None:

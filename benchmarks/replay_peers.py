@@ -7,7 +7,6 @@ are of our trials. *default*: learning rate 5e-5, 3 epochs, fp32. *competent*: b
 warm-up, rate {1e-4, 2e-4} × epochs {3, 8} chosen on validation with seed 0. Both: batch 16, seeds 0 to 2, one thread.
 """
 
-import argparse
 import json
 import runpy
 import sys
@@ -19,8 +18,8 @@ from typing import Any
 
 import numpy as np
 from inputs import embedded_encoder, shared
-from measuring import HERE, Side, machine, run_side
-from replay_cells import CELLS, Cell, make_cell
+from measuring import Side, machine, run_side
+from replay_cells import Cell, make_cell, parser_of
 from replay_collect import said
 from replay_kept import SPLITS, Kept, read_kept
 
@@ -121,11 +120,8 @@ def _entities(gold: list[str], guess: list[str]) -> list[int]:
 
 def main() -> None:
     """Run the peers of cells, one after the other."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS)
-    parser.add_argument("--rows", type=int, default=300)
+    parser = parser_of(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--kept", type=Path, default=HERE / "replay")
     a = parser.parse_args()
     data, peers = shared("UNFREEZE_SHARED_DATA", "data"), shared("UNFREEZE_PEERS", "peers")
     if data is None or peers is None:

@@ -154,6 +154,15 @@ def test_a_floor_that_is_shown_to_be_better_is_said_to_be():
     assert "full is not shown to beat this floor, so its score may mean little: it scores the same as words" in first
 
 
+def test_in_short_the_floors_that_are_not_beaten_are_named_without_figures() -> None:
+    better, open_ = arm("tfidf-linear", 0.95, seeds=1, floor=True), arm("words", 0.9, seeds=1, floor=True)
+    beaten = judge(arm("full", 0.9), arm("head", 0.7), better, open_).in_short[0]
+    assert beaten.startswith("full is beaten by tfidf-linear, so no way of fine-tuning is worth its price here; full ")
+    unclear = judge(arm("full", 0.9), arm("head", 0.9), open_).in_short[0]
+    assert unclear.startswith("full is not shown to beat words, so its score may mean little; ")
+    assert judge(arm("full", 0.9), arm("head", 0.7)).in_short[0].startswith("full beats head by")
+
+
 def said_of_floors(*differences):
     """The sentence about floors that lie this far below the best, give or take ten points."""
     pairs = tuple(

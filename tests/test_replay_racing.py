@@ -11,8 +11,8 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-keeping, racing, replay, world_of = (
-    importlib.import_module(name) for name in ("replay_kept", "replay_racing", "replay", "replay_world")
+keeping, racing, replay, world_of, living = (
+    importlib.import_module(name) for name in ("replay_kept", "replay_racing", "replay", "replay_world", "replay_live")
 )
 COSTS = {"full": 80.0, "gradual": 70.0, "last-k": 30.0, "head-only": 1.0}
 RIGHT = {"full": 0.9, "gradual": 0.75, "last-k": 0.7, "head-only": 0.6}
@@ -117,3 +117,14 @@ def test_what_is_wanted_is_held_against_the_mean_and_against_the_worst_cell() ->
     told = replay.wanted([[good], [bad]], (0.25,))
     assert told.count("no |") == 4
     assert "| race at 25%: cells surely more than 1 point below the competent script | 0 | 1 | no |" in told
+
+
+def test_a_real_race_is_set_beside_the_replays_at_what_its_trials_took(world: Any) -> None:
+    live = living.Live("full 0.0001", 0.91, "better", world.exhaustive_price, 12, 401.2, 400.0)
+    choices = living.replayed(world, budget=live.spent)
+    assert len(choices) == living.ORDERS
+    assert {world.settings[choice.setting][0] for choice in choices} == {"full"}
+    row = living.row_of(world, live, choices)
+    assert row.startswith("| made_up-300 | 400 / 401 | ")
+    assert "| full 0.0001 | full 100% | 91.0 | " in row
+    assert row.count("|") == living.HEAD[0].count("|") == living.HEAD[1].count("|")

@@ -24,7 +24,7 @@ from unfreeze.compare.planning import Planner
 from unfreeze.compare.pricing import outline_of
 from unfreeze.compare.race import Race
 from unfreeze.compare.standing import Purse
-from unfreeze.compare.summary import absent_row, arm_row, floor_row, seconds_of_a_run, starved_of
+from unfreeze.compare.summary import absent_row, arm_row, floor_row, seconds_of_a_run
 from unfreeze.compare.trials import Trial
 from unfreeze.compare.watching import Watcher
 from unfreeze.compare.worker import Payload
@@ -311,7 +311,7 @@ def _candidate(outcome: ArmOutcome, steps_per_epoch: int) -> Candidate:
         arm.name,
         outcome.runs,
         arm.strategy.search.floor,
-        starved_of(outcome, steps_per_epoch),
+        outcome.starved(steps_per_epoch),
         seconds_of_a_run(records),
         records[0]["stored_bytes"],
         1000 * statistics.median(record["predict_seconds_per_example"] for record in records),

@@ -151,6 +151,24 @@ def test_a_search_that_the_budget_cut_short_is_told() -> None:
     assert all((o.shortened is None) == (len(o.tuning) == 4) for o in kept)
 
 
+@pytest.mark.parametrize("ways", [("full", "last-k", "head-only"), WAYS])
+@pytest.mark.parametrize("spare", [4, 9, 14])
+def test_what_is_left_goes_into_searches_rather_than_further_seeds_of_starved_ways(
+    ways: tuple[str, ...], spare: float
+) -> None:
+    """Over a way that was starved of settings nothing is settled, however many seeds are run."""
+    once = Terms(seed=0, seeds=1, most_seeds=5, folds=1, steps_per_epoch=1000)
+    skill = {"full": 0.8, "gradual": 0.8, "last-k": 0.81, "head-only": 0.82}
+    budget = sum(PRICE[name] for name in ways) + 12.5 + spare
+    for world in range(4):
+        track = Track(skill, PRICE, world=world, budget=budget, rows=300)
+        race = track.hold([an_arm(name, heads=2) for name in ways], once)
+        assert all(o.seeds == (0,) for o in race.outcomes.values() if o.shortened)
+        unspent = budget - track.spent - 12.5
+        short = [name for name, o in race.outcomes.items() if o.shortened]
+        assert all(PRICE[name] > unspent for name in short), "a further setting of these would still have fitted"
+
+
 def test_a_search_that_costs_next_to_nothing_is_ended_whoever_is_best() -> None:
     arms = [an_arm("full", heads=2), an_arm("head-only", heads=2)]
     track = Track({"full": 0.85, "head-only": 0.84}, PRICE | {"head-only": 0.01}, budget=10 + 12.5 + 3, noise=0.0)

@@ -80,6 +80,13 @@ class ArmOutcome:
         }
         return [record for (_, fold), record in self.records.items() if fold in alike or not self.chosen_on]
 
+    def starved(self, steps_per_epoch: int) -> str | None:
+        """Why it was not at its best, None if it was: a search that was cut short, or what its settings show."""
+        if self.chosen is None:
+            return None
+        cut_short = None if self.arm.strategy.search.floor else self.shortened
+        return cut_short or self.arm.starved(self.chosen, steps_per_epoch)
+
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds that were run on all folds that any seed was run on, rising."""

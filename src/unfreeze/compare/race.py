@@ -98,7 +98,9 @@ class Race:
         floors = [o for o in self.outcomes.values() if o.arm.strategy.search.floor]
         yield from self._search_floors([o for o in floors if not o.arm.learns])  # these cost next to nothing
         yield from self._search(rivals)
-        yield from self._runs([o for o in rivals if self._settle(o)])
+        running = [o for o in rivals if self._settle(o)]
+        self._mark_shortened()  # what was starved of settings is not worth further seeds
+        yield from self._runs(running)
         yield from self._floors(floors)
         return self.finish()
 

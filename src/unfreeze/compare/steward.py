@@ -89,11 +89,14 @@ class Steward:
         if aside and (self.terms.folds > 1 or any(most.values())):
             # Their fewest runs are put aside, what is left beside them goes into their search.
             return self._going_on(left, [*best, *(o for o in cheap if o not in best)], out) | {"most": most}
-        # Nobody leaves where that would buy nothing; the best goes on with its search as far as the budget lasts, and
-        # so do those whose search costs next to nothing.
+        # Nobody leaves where that would buy nothing. The best goes on with its search as far as the budget lasts, after
+        # it the next best that has something left to try, and with them those whose search costs next to nothing.
         first = 1 if self.terms.nested else 0  # run
-        most = self._each(left[:1], lambda _: first)
-        searching = [o.arm.name for o in (left[0], *cheap)]
+        for outcome in left:
+            most = self._each([outcome], lambda _: first, beside=left[:1])
+            if most[outcome.arm.name] and len(outcome.tuning) < outcome.arm.tuning_trials:
+                break
+        searching = [*most, *(o.arm.name for o in cheap if o.arm.name not in most)]
         return {"on": [o.arm.name for o in left], "out": out, "searching": searching, "most": most}
 
     def _cheap(self, outcomes: Sequence[ArmOutcome]) -> list[ArmOutcome]:
@@ -101,11 +104,13 @@ class Steward:
         purse = self.purse()
         return [o for o in outcomes if self._rest(o) * purse.prices[o.arm.name] < CHEAP * purse.left]
 
-    def _each(self, outcomes: Sequence[ArmOutcome], runs: Callable[[ArmOutcome], int]) -> dict[str, int]:
-        """How many more settings of each of some arms fit beside their runs and the last training."""
-        purse = self.purse()
-        left = purse.left - REFIT * purse.alone * max(purse.prices[o.arm.name] for o in outcomes)
-        left -= sum(runs(o) * purse.prices[o.arm.name] for o in outcomes)
+    def _each(
+        self, outcomes: Sequence[ArmOutcome], runs: Callable[[ArmOutcome], int], *, beside: Sequence[ArmOutcome] = ()
+    ) -> dict[str, int]:
+        """How many more settings of each of some arms fit beside the last training, their runs and those of others."""
+        purse, kept = self.purse(), [*outcomes, *(o for o in beside if o not in outcomes)]
+        left = purse.left - REFIT * purse.alone * max(purse.prices[o.arm.name] for o in kept)
+        left -= sum(runs(o) * purse.prices[o.arm.name] for o in kept)
         number = max(0, int(left / sum(max(purse.prices[o.arm.name], 1e-9) for o in outcomes)))
         return {o.arm.name: number for o in outcomes}
 
@@ -219,7 +224,7 @@ class Steward:
         said = {
             rival.arm.name: self.standing.verdict(self.standing.between(best, rival, among=self.arms))
             for rival in rivals
-            if rival.arm.starved(rival.chosen, self.terms.steps_per_epoch) is None  # type: ignore[arg-type]
+            if rival.starved(self.terms.steps_per_epoch) is None  # over a starved one nothing is settled, ever
         }
         close = [rival for rival in rivals if said.get(rival.arm.name) == "runs"]
         if close:

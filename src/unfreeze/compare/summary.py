@@ -39,7 +39,7 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
         **_scored(runs, task),
         "state": "done",
         "reason": "",
-        "starved": starved_of(outcome, steps_per_epoch),
+        "starved": outcome.starved(steps_per_epoch),
         "settings": _chosen(arm, chosen) | {"batches": records[0].get("batches") or None},
         "test": _tested([r["scores"]["test"][task.metric] for r in records if "test" in r["scores"]]),
         "train_seconds": seconds_of_a_run(records),
@@ -53,14 +53,6 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
         "short_memory_runs": sum(r.get("short_memory", False) for r in records),
         "runs": len(records),
     }
-
-
-def starved_of(outcome: ArmOutcome, steps_per_epoch: int) -> str | None:
-    """Why an arm was not at its best, None if it was: a search that was cut short, or what its settings show."""
-    if outcome.chosen is None:
-        return None
-    floor = outcome.arm.strategy.search.floor
-    return (None if floor else outcome.shortened) or outcome.arm.starved(outcome.chosen, steps_per_epoch)
 
 
 def _curves(outcome: ArmOutcome) -> list[dict[str, Any]]:

@@ -16,9 +16,8 @@ def sentences(made: Recommendation) -> tuple[str, ...]:
 
 def in_short(made: Recommendation) -> tuple[str, ...]:
     """Three sentences: the verdict, what is handed over and what it costs, what would settle it or what it rests on."""
-    floors, verdict = _floors(made), _verdict(made)
-    first = f"{floors.removesuffix('.')}; and of the ways: {verdict}" if floors else verdict
-    handed = _handed_over(made)
+    floors, verdict, handed = _floors_in_short(made), _verdict(made), _handed_over(made)
+    first = f"{floors}; {verdict[:1].lower()}{verdict[1:]}" if floors else verdict
     second = f"{handed.removesuffix('.')}{_costs(made)}." if handed else "No model is handed over."
     return first, second, _would_settle(made) or _rests_on(made) or "There is nothing that it could rest on."
 
@@ -61,6 +60,15 @@ def _floors(made: Recommendation) -> str:
     unclear = f"{made.best} is not shown to beat {_these(open_)}, so its score may mean little: it {{}}."
     said = ((beaten, lost), (unclear, open_))
     return " ".join(sentence.format(listed(gaps)) for sentence, gaps in said if gaps)
+
+
+def _floors_in_short(made: Recommendation) -> str:
+    """Which floors are not beaten, without the figures."""
+    lost = [pair.rival for pair in made.floors if pair.rival in made.floors_not_worse and pair.interval.high < 0]
+    if lost:
+        return f"{made.best} is beaten by {listed(lost)}, so no way of fine-tuning is worth its price here"
+    open_ = listed(made.floors_not_worse)
+    return f"{made.best} is not shown to beat {open_}, so its score may mean little" if open_ else ""
 
 
 def _these(floors: list[str]) -> str:

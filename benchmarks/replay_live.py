@@ -1,0 +1,143 @@
+"""Holds the race for real on cells that are replayed, and sets beside it what the replay says at the same price.
+
+    python benchmarks/replay_live.py --cells ner_wikigold cls_rt_polarity --share 0.25 --runs 2
+
+Each run is one ``compare`` with a budget of a share of the cell's exhaustive price, on one core and without anything in
+the cache. What its trials took in CPU seconds, floors left out, is the budget of the replays. Prints a table.
+"""
+
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from inputs import shared
+from replay_cells import Cell, make_cell, parser_of
+from replay_collect import said
+from replay_racing import race
+from replay_world import Choice, World, orders_of, read_world
+
+ORDERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What one real race came to.
+
+    Attributes:
+        chosen: the way handed over, and its learning rate.
+        test: mean test score of its runs.
+        verdict: of the product.
+        spent: CPU seconds of the trials, floors left out.
+        trials: how many were run to their end, floors left out.
+        wall: seconds from asking to the end.
+        budget: seconds that were asked for.
+    """
+
+    chosen: str
+    test: float
+    verdict: str
+    spent: float
+    trials: int
+    wall: float
+    budget: float
+
+
+def held(cell: Cell, *, budget: float, seed: int) -> Live:
+    """Hold a race on a cell within a budget."""
+    from unfreeze import compare
+
+    files = {"train": cell.train, "validation": cell.validation, "test": cell.test}
+    with tempfile.TemporaryDirectory(prefix="unfreeze-live-") as folder:
+        since, out = time.perf_counter(), Path(folder) / "out"
+        plain = {"threads": 1, "workers": 1, "cache_dir": Path(folder) / "cache"}
+        made = compare(**files, task=cell.task, budget=budget, seed=seed, output_dir=out, **plain)  # type: ignore[arg-type]
+        wall = time.perf_counter() - since
+        arms = {arm["name"]: arm for arm in made.record["arms"]}
+        trials = [row for row in _trials(out) if not arms[row["trial"]["strategy"]]["floor"]]
+    said_of = made.record["recommendation"]
+    best = arms[said_of["chosen"]]
+    return Live(
+        chosen=f"{best['name']} {best['settings']['learning_rate']:g}",
+        test=best["test"]["mean"],
+        verdict=said_of["verdict"],
+        spent=sum(row["cpu_seconds"] for row in trials),
+        trials=len(trials),
+        wall=wall,
+        budget=budget,
+    )
+
+
+def _trials(out: Path) -> list[dict[str, Any]]:
+    """The records of all trials that were run to their end."""
+    from unfreeze.compare.recording import RESULT
+
+    return [json.loads(path.read_text(encoding="utf-8")) for path in (out / "trials").glob(f"*/{RESULT}")]
+
+
+def replayed(world: World, *, budget: float) -> list[Choice]:
+    """The race on the kept trials of the same cell, over random orders."""
+    return [race(world, order, budget=budget) for order in orders_of(world, ORDERS)]
+
+
+def row_of(world: World, live: Live, choices: Sequence[Choice]) -> str:
+    """A line of the table."""
+    settings = [choice.setting for choice in choices if choice.setting is not None]
+    scores = world.score(world.counts["test"].sum(2)).mean(1)[settings]
+    low, high = np.quantile(scores, [0.05, 0.95])
+    often = Counter(world.settings[place][0] for place in settings).most_common(3)
+    ways = ", ".join(f"{name} {count / len(choices):.0%}" for name, count in often)
+    verdicts = Counter(choice.verdict for choice in choices).most_common(2)
+    said_so = ", ".join(f"{name} {count / len(choices):.0%}" for name, count in verdicts)
+    cells = [
+        world.name,
+        f"{live.budget:.0f} / {live.wall:.0f}",
+        f"{live.spent:.0f}",
+        f"{live.trials}; {np.mean([choice.trials for choice in choices]):.0f}",
+        live.chosen,
+        ways,
+        f"{100 * live.test:.1f}",
+        f"{100 * scores.mean():.1f} ({100 * low:.1f} to {100 * high:.1f})",
+        live.verdict,
+        said_so,
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+HEAD = (
+    "| cell | budget / wall, s | CPU s of trials | trials: live; replayed | chosen live | chosen by the replays "
+    "| test, live | test, replayed (middle 90 %) | verdict live | verdicts of the replays |",
+    "|---|---|---|---|---|---|---|---|---|---|",
+)
+
+
+def main() -> None:
+    """Hold the races, replay each, print."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--share", type=float, default=0.25, help="of the exhaustive price")
+    parser.add_argument("--runs", type=int, default=1, help="races on each cell, with seeds from 0")
+    a = parser.parse_args()
+    data = shared("UNFREEZE_SHARED_DATA", "data")
+    if data is None:
+        raise SystemExit("the shared data sets are not here; UNFREEZE_SHARED_DATA names their folder")
+    rows: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="unfreeze-rows-") as folder:
+        for name in a.cells:
+            world = read_world(a.kept, f"{name}-{a.rows}")
+            if world is None:
+                raise SystemExit(f"{name}-{a.rows} is not kept in {a.kept}; see replay_collect.py")
+            cell = make_cell(name, a.rows, shared=data, into=Path(folder))
+            for seed in range(a.runs):
+                live = held(cell, budget=a.share * world.exhaustive_price, seed=seed)
+                rows.append(row_of(world, live, replayed(world, budget=live.spent)))
+                said(rows[-1])
+    print("\n".join([*HEAD, *rows]))
+
+
+if __name__ == "__main__":
+    main()
