@@ -15,9 +15,11 @@ from replay_judging import Array, difference_draws, interval
 from replay_racing import race
 from replay_world import SEEDS_OF_SEARCH, Choice, Order, Peer, World, orders_of, peers_of, read_world
 
-BUDGETS = (0.05, 0.10, 0.25, 0.50, 1.00)
+BUDGETS = (0.05, 0.10, 0.20, 0.25, 0.50, 1.00)
+"""Shares of the exhaustive price; beside each there is room for the last training, which a race may use for trials."""
+
 WANTED = {0.10: 0.010, 0.25: 0.005}
-"""The mean regret that is wanted, by share of the exhaustive price."""
+"""The mean regret that is wanted, by share of the exhaustive price that all trials take in the mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Line:
         ahead: bootstrap draws of what it is ahead of the competent script by; None where that is not kept.
         ahead_of_default: what it is ahead of the default Trainer by; None likewise.
         detail: what it chose.
+        share: of the exhaustive price that its trials took.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Line:
     ahead: Array | None
     ahead_of_default: float | None
     detail: str = ""
+    share: float = 0.0
 
 
 def lines_of(world: World, *, orders: Sequence[Order], budgets: Sequence[float]) -> list[Line]:
@@ -72,8 +76,12 @@ def _raced(world: World, name: str, choices: Sequence[Choice], peers: dict[str, 
     nothing = np.mean([world.one_hot(i) for i in middles], axis=0)
     shares = np.mean([nothing if c.setting is None else world.one_hot(c.setting) for c in choices], axis=0)
     lost = sum(choice.setting is None for choice in choices)
-    detail = f"{np.mean([c.trials for c in choices]):.0f} trials" + (f"; {lost} chose nothing" if lost else "")
-    return _line(world, name, shares, float(np.mean([c.spent for c in choices])), peers, detail)
+    price = _mean([choice.spent for choice in choices])
+    trials = (
+        f"{_mean([choice.trials for choice in choices]):.0f} trials, {price / world.exhaustive_price:.0%} of the price"
+    )
+    detail = f"{trials}; {lost} chose nothing" if lost else trials
+    return _line(world, name, shares, price, peers, detail)
 
 
 def _line(world: World, name: str, shares: Array, price: float, peers: dict[str, Peer], detail: str = "") -> Line:
@@ -81,7 +89,8 @@ def _line(world: World, name: str, shares: Array, price: float, peers: dict[str,
     draws = {which: difference_draws(test, peer.counts, world.score, shares=shares) for which, peer in peers.items()}
     default = float(draws["default"].mean()) if "default" in draws else None
     detail = "; ".join(part for part in (_mostly(world, shares), detail) if part)
-    return Line(name, score, world.on_halves.regret(shares), price, draws.get("competent"), default, detail)
+    regret, share = world.on_halves.regret(shares), price / world.exhaustive_price
+    return Line(name, score, regret, price, draws.get("competent"), default, detail, share)
 
 
 def _mostly(world: World, shares: Array) -> str:
@@ -106,7 +115,8 @@ def _peer_line(world: World, peer: Peer, peers: dict[str, Peer]) -> Line:
     score = float(world.score(peer.counts.sum(1)).mean())
     default = float(draws["default"].mean()) if "default" in draws else None
     regret = world.on_halves.oracle - score
-    return Line(peer.name, score, regret, peer.price, draws.get("competent"), default, peer.setting)
+    share = peer.price / world.exhaustive_price
+    return Line(peer.name, score, regret, peer.price, draws.get("competent"), default, peer.setting, share)
 
 
 def table(world: World, lines: Sequence[Line]) -> str:
@@ -152,44 +162,62 @@ def mean_table(worlds: Sequence[World], lines: Sequence[Sequence[Line]]) -> str:
         over = [line.ahead_of_default for line in some if line.ahead_of_default is not None]
         mean = Line(
             some[0].name,
-            float(np.mean([line.score for line in some])),
-            float(np.mean([line.regret for line in some])),
-            float(np.mean([line.price for line in some])),
+            _mean([line.score for line in some]),
+            _mean([line.regret for line in some]),
+            _mean([line.price for line in some]),
             np.mean(ahead, axis=0) if ahead else None,
-            float(np.mean(over)) if over else None,
+            _mean(over) if over else None,
+            f"{_mean([line.share for line in some]):.1%} of the price; "
             f"worst regret {100 * max(line.regret for line in some):.2f}",
         )
         body.append(_row(mean, _mean_default(worlds)))
     return "\n".join([f"### Mean over {len(worlds)} cells", "", *_HEAD, *body, ""])
 
 
-def wanted(lines: Sequence[Sequence[Line]], budgets: Sequence[float] = tuple(WANTED)) -> str:
-    """What the race is wanted to reach, and whether it does."""
+def wanted(lines: Sequence[Sequence[Line]]) -> str:
+    """What the race is wanted to reach, and whether the largest budget does that takes no more than the share."""
     body = ["| wanted | at | found | reached |", "|---|---|---|---|"]
-    for budget in budgets:
-        some = [line for cell in lines for line in cell if line.name == _raced_at(budget)]
-        regret = 100 * float(np.mean([line.regret for line in some]))
-        least = 100 * WANTED[budget]
-        body.append(_wish(budget, "mean regret", f"≤ {least:.2f}", f"{regret:.2f}", regret <= least))
+    for share, least in WANTED.items():
+        some = _within(lines, share)
+        if not some:
+            continue
+        name = f"{some[0].name}, which takes {_mean([line.share for line in some]):.1%}"
+        regret = 100 * _mean([line.regret for line in some])
+        body.append(_wish(name, "mean regret", f"≤ {100 * least:.2f}", f"{regret:.2f}", regret <= 100 * least))
         ahead = [100 * line.ahead for line in some if line.ahead is not None]
         over = [100 * line.ahead_of_default for line in some if line.ahead_of_default is not None]
         if ahead:
             mean, low = float(np.mean(ahead)), sum(interval(draws)[1] < -1 for draws in ahead)
-            body.append(_wish(budget, "ahead of the competent script", "≥ -0.5", f"{mean:+.1f}", mean >= -0.5))
-            name = "cells surely more than 1 point below the competent script"
-            body.append(_wish(budget, name, "0", str(low), low == 0))
+            body.append(_wish(name, "ahead of the competent script", "≥ -0.5", f"{mean:+.1f}", mean >= -0.5))
+            what = "cells surely more than 1 point below the competent script"
+            body.append(_wish(name, what, "0", str(low), low == 0))
         if over:
-            mean = float(np.mean(over))
-            body.append(_wish(budget, "ahead of the default Trainer", "≥ +2", f"{mean:+.1f}", mean >= 2))
+            body.append(_wish(name, "ahead of the default Trainer", "≥ +2", f"{_mean(over):+.1f}", _mean(over) >= 2))
     return "\n".join([*body, ""])
 
 
+def _within(lines: Sequence[Sequence[Line]], share: float) -> list[Line]:
+    """The lines, one a cell, of the largest budget whose trials take this share in the mean, rounded to a percent."""
+    found: list[Line] = []
+    for some in zip(*lines, strict=True):
+        if some[0].name.startswith(RACED) and _mean([line.share for line in some]) < share + 0.005:
+            found = list(some)
+    return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+RACED = "race at "
+
+
 def _raced_at(budget: float) -> str:
-    return f"race at {budget:.0%}"
+    return f"{RACED}{budget:.0%}"
 
 
-def _wish(budget: float, what: str, least: str, found: str, reached: bool) -> str:
-    return f"| {_raced_at(budget)}: {what} | {least} | {found} | {'yes' if reached else 'no'} |"
+def _wish(name: str, what: str, least: str, found: str, reached: bool) -> str:
+    return f"| {name}: {what} | {least} | {found} | {'yes' if reached else 'no'} |"
 
 
 def _mean_default(worlds: Sequence[World]) -> Peer | None:

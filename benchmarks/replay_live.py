@@ -2,8 +2,8 @@
 
     python benchmarks/replay_live.py --cells ner_wikigold cls_rt_polarity --share 0.25 --runs 2
 
-Each run is one ``compare`` with a budget of a share of the cell's exhaustive price, on one core and without anything in
-the cache. What its trials took in CPU seconds, floors left out, is the budget of the replays. Prints a table.
+Each run is one ``compare`` on one core, without anything in the cache. Its budget is a share of the cell's exhaustive
+price and, as in the replays of the same share, room for the last training. Prints a table.
 """
 
 import json
@@ -19,8 +19,10 @@ import numpy as np
 from inputs import shared
 from replay_cells import Cell, make_cell, parser_of
 from replay_collect import said
-from replay_racing import race
+from replay_racing import last_training, race
 from replay_world import Choice, World, orders_of, read_world
+
+from unfreeze.compare.pricing import FINISHING
 
 ORDERS = 100
 
@@ -97,7 +99,7 @@ def row_of(world: World, live: Live, choices: Sequence[Choice]) -> str:
     cells = [
         world.name,
         f"{live.budget:.0f} / {live.wall:.0f}",
-        f"{live.spent:.0f}",
+        f"{live.spent:.0f}; {np.mean([choice.spent for choice in choices]):.0f}",
         f"{live.trials}; {np.mean([choice.trials for choice in choices]):.0f}",
         live.chosen,
         ways,
@@ -110,7 +112,7 @@ def row_of(world: World, live: Live, choices: Sequence[Choice]) -> str:
 
 
 HEAD = (
-    "| cell | budget / wall, s | CPU s of trials | trials: live; replayed | chosen live | chosen by the replays "
+    "| cell | budget / wall, s | CPU s of trials: live; replayed | trials | chosen live | chosen by the replays "
     "| test, live | test, replayed (middle 90 %) | verdict live | verdicts of the replays |",
     "|---|---|---|---|---|---|---|---|---|---|",
 )
@@ -133,8 +135,9 @@ def main() -> None:
                 raise SystemExit(f"{name}-{a.rows} is not kept in {a.kept}; see replay_collect.py")
             cell = make_cell(name, a.rows, shared=data, into=Path(folder))
             for seed in range(a.runs):
-                live = held(cell, budget=a.share * world.exhaustive_price, seed=seed)
-                rows.append(row_of(world, live, replayed(world, budget=live.spent)))
+                share = a.share * world.exhaustive_price
+                live = held(cell, budget=share + last_training(world) + FINISHING, seed=seed)
+                rows.append(row_of(world, live, replayed(world, budget=share)))
                 said(rows[-1])
     print("\n".join([*HEAD, *rows]))
 

@@ -1,8 +1,7 @@
 """The product's race on a cell whose trials are kept: asked for a trial, it is given a record and charged for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from replay_world import SEEDS_OF_SEARCH, Choice, Order, World
@@ -11,13 +10,14 @@ from unfreeze.compare.arms import Arm
 from unfreeze.compare.budget import Purser
 from unfreeze.compare.jobs import Answer, Job
 from unfreeze.compare.outcomes import ArmOutcome, Tables
-from unfreeze.compare.pricing import FINISHING
+from unfreeze.compare.pricing import FINISHING, REFIT, entrants
 from unfreeze.compare.race import Host, Race
 from unfreeze.compare.standing import Purse, Standing
 from unfreeze.compare.steward import Terms
 from unfreeze.compare.trials import Trial
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.engine.settings import TrainingSettings
+from unfreeze.errors import SettingsError
 from unfreeze.recommend import Arm as Candidate
 from unfreeze.recommend import recommend
 from unfreeze.strategies import strategy_named
@@ -27,22 +27,10 @@ MARGIN = 0.01
 
 @dataclass(slots=True)
 class Clock:
-    """Seconds charged so far, of a budget."""
+    """Seconds charged so far, of a budget that has room for the last training beside a share of the whole price."""
 
     budget: float
     spent: float = 0.0
-
-
-class Replayed(Purse):
-    """A purse that holds the search alone: the last training is the same for whoever chooses, and is not charged."""
-
-    def holds(self, trials: Mapping[str, int], *, last: Any = None) -> bool:
-        """Whether so many trials of each arm fit."""
-        return sum(number * self.prices[name] for name, number in trials.items()) <= self.left
-
-    def number(self, name: str) -> int | None:
-        """How many trials of one arm fit."""
-        return max(0, int(self.left / max(self.prices[name], 1e-9)))
 
 
 @dataclass(slots=True)
@@ -78,13 +66,24 @@ class _Replay:
         counts = self.world.counts["validation"][setting, self.world.seeds.index(seed)]
         return {"validation/counts": counts, "validation/examples": np.arange(len(counts))}
 
+    def told(self) -> dict[str, float]:
+        """What a trial of each arm is said to cost before any was run."""
+        first, noise = self.order.seeds[0], self.order.noise
+        return {name: self.world.cost(self.world.middle(name), first) * noise[name] for name in self.world.arms}
+
+    def starting(self) -> list[Arm]:
+        """The arms that the product would start; none where it would ask for a larger budget."""
+        arms = self.arms()
+        try:
+            names = entrants(self.clock.budget + FINISHING, arms, trial_prices=self.told(), prefix=0.0)
+        except SettingsError:
+            return []
+        return [arm for arm in arms if arm.name in names]
+
     def purse(self, outcomes: Sequence[ArmOutcome]) -> Purse:
         """What is left, as the product counts it; before its first trial an arm's price is told with some noise."""
-        first, noise = self.order.seeds[0], self.order.noise
-        told = {name: self.world.cost(self.world.middle(name), first) * noise[name] for name in self.world.arms}
-        purser = Purser(self.clock.budget + FINISHING, spent=lambda: self.clock.spent, prices=told)
-        purse = purser.purse(outcomes)
-        return Replayed(purse.left, purse.prices)
+        purser = Purser(self.clock.budget + FINISHING, spent=lambda: self.clock.spent, prices=self.told())
+        return purser.purse(outcomes)
 
     def answer(self, jobs: Sequence[Job]) -> tuple[dict[Trial, Answer], bool]:
         """The records of jobs as far as the budget goes; whether it held them all."""
@@ -107,13 +106,15 @@ def race(world: World, order: Order, *, budget: float) -> Choice:
     Args:
         world: of the cell.
         order: what is drawn at random.
-        budget: seconds.
+        budget: seconds of trials; beside it there is room for training the dearest way once more, as in the product.
     """
-    replay = _Replay(world, order, Clock(budget))
+    replay = _Replay(world, order, Clock(budget + last_training(world)))
     rows = world.about["rows"]
     validated, share = [range(rows["validation"])], rows["validation"] / rows["train"]
     tables = Tables(world.about["metric"], validated, share, replay.outputs)
-    arms = replay.arms()
+    arms = replay.starting()
+    if not arms:
+        return Choice(None, 0.0, 0, "the budget is too short")
     steps = arms[0].base.steps_per_epoch(rows["train"])
     terms = Terms(0, min(SEEDS_OF_SEARCH, len(world.seeds)), len(world.seeds), 1, steps)
     standing = Standing(tables, world.score, MARGIN, order.number)
@@ -121,6 +122,11 @@ def race(world: World, order: Order, *, budget: float) -> Choice:
     outcomes, trials = _driven(running, replay)
     chosen, verdict = _recommended(outcomes, tables, world, steps)
     return Choice(None if chosen is None else replay.place(chosen)[0], replay.clock.spent, trials, verdict)
+
+
+def last_training(world: World) -> float:
+    """Seconds that the product keeps for training the dearest way once more on all rows."""
+    return REFIT * max(world.cost(world.middle(arm), world.seeds[0]) for arm in world.arms)
 
 
 def _driven(running: Race, replay: _Replay) -> tuple[list[ArmOutcome], int]:

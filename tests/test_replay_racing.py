@@ -62,14 +62,20 @@ def test_with_enough_of_a_budget_the_best_arm_is_chosen(world: Any) -> None:
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.25, 0.5, 1.0])
-def test_a_race_never_spends_more_than_its_budget(world: Any, share: float) -> None:
+def test_a_race_never_spends_more_than_its_budget_and_the_room_for_the_last_training(world: Any, share: float) -> None:
     budget = share * world.exhaustive_price
     for order in world_of.orders_of(world, 3):
-        assert racing.race(world, order, budget=budget).spent <= budget
+        assert racing.race(world, order, budget=budget).spent <= budget + racing.last_training(world)
+
+
+def test_the_last_training_is_left_its_room_where_trials_do_not_need_it(world: Any) -> None:
+    for order in world_of.orders_of(world, 3):
+        spent = racing.race(world, order, budget=0.5 * world.exhaustive_price).spent
+        assert spent <= 1.1 * 0.5 * world.exhaustive_price, "prices are told a tenth wrong at the most"
 
 
 def test_a_budget_that_holds_no_trial_chooses_nothing(world: Any) -> None:
-    choice = racing.race(world, world_of.orders_of(world, 1)[0], budget=0.5)
+    choice = racing.race(world, world_of.orders_of(world, 1)[0], budget=-racing.last_training(world))
     assert choice.setting is None
     assert choice.trials == 0
 
@@ -103,20 +109,29 @@ def test_the_tables_show_every_way_with_its_price_and_its_lead(world: Any) -> No
     assert "### Mean over 2 cells" in replay.mean_table([world, world], [lines, lines])
 
 
-def line(name: str, *, regret: float, ahead: float, spread: float, over: float) -> Any:
+def line(name: str, *, regret: float, ahead: float, spread: float, over: float, share: float = 0.25) -> Any:
     draws = np.linspace(ahead - spread, ahead + spread, 1001)
-    return replay.Line(name, 0.8, regret, 10.0, draws, over)
+    return replay.Line(name, 0.8, regret, 10.0, draws, over, "", share)
 
 
 def test_what_is_wanted_is_held_against_the_mean_and_against_the_worst_cell() -> None:
     good = line("race at 25%", regret=0.002, ahead=-0.004, spread=0.02, over=0.03)
     bad = line("race at 25%", regret=0.012, ahead=-0.03, spread=0.01, over=0.0)
-    told = replay.wanted([[good], [good]], (0.25,))
+    told = replay.wanted([[good], [good]])
     assert told.count("yes") == 4
-    assert "| race at 25%: mean regret | ≤ 0.50 | 0.20 | yes |" in told
-    told = replay.wanted([[good], [bad]], (0.25,))
+    assert "| race at 25%, which takes 25.0%: mean regret | ≤ 0.50 | 0.20 | yes |" in told
+    told = replay.wanted([[good], [bad]])
     assert told.count("no |") == 4
-    assert "| race at 25%: cells surely more than 1 point below the competent script | 0 | 1 | no |" in told
+    assert "25.0%: cells surely more than 1 point below the competent script | 0 | 1 | no |" in told
+
+
+def test_a_wish_is_held_against_the_largest_budget_whose_trials_take_no_more_than_its_share() -> None:
+    usual = {"regret": 0.0, "ahead": 0.0, "spread": 0.01, "over": 0.1}
+    lines = [line(f"race at {name}%", share=share, **usual) for name, share in ((5, 0.09), (10, 0.13), (25, 0.27))]
+    told = replay.wanted([lines])
+    assert "race at 5%, which takes 9.0%: mean regret | ≤ 1.00" in told
+    assert "race at 10%, which takes 13.0%: mean regret | ≤ 0.50" in told
+    assert "race at 25%" not in told
 
 
 def test_a_real_race_is_set_beside_the_replays_at_what_its_trials_took(world: Any) -> None:

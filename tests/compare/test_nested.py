@@ -189,11 +189,31 @@ def test_the_epochs_of_the_last_training_are_those_of_the_settings_that_are_hand
 
 def test_whoever_starts_under_a_budget_can_also_be_run() -> None:
     prices: dict[str, Any] = {"trial_prices": PRICE, "prefix": 0.0}
-    two = 10 + 4 + 10 + 4 + 12.5 + 8
+    two = 10 + 4 + 10 + 4 + 8
     assert entrants(two, [ARMS[0], ARMS[2]], **prices, nested=True) == ("full", "last-k")
     with pytest.raises(SettingsError, match="too short for two ways"):
         entrants(two - 1, [ARMS[0], ARMS[2]], **prices, nested=True)
     assert entrants(two - 14, [ARMS[0], ARMS[2]], **prices) == ("full", "last-k")
+
+
+def test_all_start_whose_first_setting_fits_beside_the_last_training() -> None:
+    prices: dict[str, Any] = {"trial_prices": PRICE, "prefix": 0.0}
+    arms = sorted(ARMS, key=lambda arm: arm.strategy.search.priority)
+    names = [arm.name for arm in arms]
+    whole = sum(PRICE[name] for name in names) + 12.5 + 8
+    assert entrants(whole, arms, **prices) == tuple(names)
+    assert entrants(whole - 1, arms, **prices) == tuple(n for n in names if n != names[-1])
+
+
+def test_the_last_training_is_given_up_rather_than_the_way_of_the_highest_priority() -> None:
+    prices: dict[str, Any] = {"trial_prices": PRICE, "prefix": 0.0}
+    arms = sorted(ARMS, key=lambda arm: arm.strategy.search.priority)
+    assert arms[0].name == "full"
+    short = PRICE["full"] + PRICE["head-only"] + 8.0
+    assert entrants(short, arms, **prices) == ("full", "head-only"), "its first model is handed over as it is"
+    without = entrants(short - 1, arms, **prices)
+    assert "full" not in without, "what does not fit at all does not start"
+    assert len(without) >= 2
 
 
 def test_a_plan_that_is_cut_to_a_budget_stays_nested() -> None:

@@ -217,9 +217,9 @@ def entrants(
 ) -> tuple[str, ...]:
     """The arms that start a race: in the order of their priority, all whose first setting fits the budget.
 
-    Room is left for a second run of the two dearest, without which no verdict is possible; where that leaves fewer than
-    two, it is given up. Floors start where there is room at the end. With nested terms the first setting is no run yet,
-    so there is room for a run more.
+    Room is left for training the dearest of them once more on all rows. Where that keeps out the way of the highest
+    priority, the room is given up: its first model is then handed over as it is. Floors start where there is room at
+    the end. With nested terms the first setting is no run yet, so there is room for a run of the two dearest more.
 
     Args:
         budget: seconds.
@@ -238,26 +238,30 @@ def entrants(
     floors = [arm.name for arm in arms if arm.strategy.search.floor]
     least = min(2, len(rivals))
 
-    def price(names: Sequence[str], again: int) -> float:
+    def price(names: Sequence[str], *, last: bool) -> float:
         dear = sorted((trial_prices[name] for name in names), reverse=True)
-        last = REFIT * max(dear, default=0.0) + FINISHING
-        return prefix + sum(dear) + again * sum(dear[:2]) + last
+        runs = sum(dear) + (sum(dear[:2]) if nested else 0.0)
+        return prefix + runs + (REFIT * max(dear, default=0.0) if last else 0.0) + FINISHING
 
-    most, fewest = (2, 1) if nested else (1, 0)
-    for again in (most, fewest):
+    def started(*, last: bool) -> list[str]:
         kept: list[str] = []
         for name in rivals:
-            kept += [name] if price([*kept, name], again) <= budget else []
-        if len(kept) >= least:
-            return (*kept, *floors)
+            kept += [name] if price([*kept, name], last=last) <= budget else []
+        return kept
+
+    with_room, without = started(last=True), started(last=False)
+    gives_up = len(with_room) < least or (rivals[0] not in with_room and rivals[0] in without)
+    kept = without if gives_up and len(without) >= least else with_room
+    if len(kept) >= least:
+        return (*kept, *floors)
     pair = sorted(rivals, key=lambda name: trial_prices[name])[:least]
-    if price(pair, fewest) <= budget:
+    if price(pair, last=False) <= budget:
         return (*pair, *floors)
     raise SettingsError(
         f"a budget of {spelled(budget)} is too short for {'two ways' if least == 2 else 'one way'} of fine-tuning on "
-        f"these rows; --budget {ceil_minutes(price(pair, fewest))} would do for the cheapest, "
-        f"{ceil_minutes(price(rivals, most))} for a start of all. Cheaper are fewer epochs (--set num_train_epochs=3), "
-        "or fewer rows."
+        f"these rows; --budget {ceil_minutes(price(pair, last=True))} would do for the cheapest, "
+        f"{ceil_minutes(price(rivals, last=True))} for a start of all. Cheaper are fewer epochs "
+        "(--set num_train_epochs=3), or fewer rows."
     )
 
 

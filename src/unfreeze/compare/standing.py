@@ -33,6 +33,10 @@ class Purse:
     prices: Mapping[str, float] = field(default_factory=dict)
     alone: float = 1.0
 
+    def beside_last(self, names: Iterable[str]) -> float:
+        """Seconds left for trials, beside training the dearest of some arms once more on all rows."""
+        return self.left - REFIT * self.alone * max((self.prices[name] for name in names), default=0.0)
+
     def holds(self, trials: Mapping[str, int], *, last: Iterable[str] | None = None) -> bool:
         """Whether so many trials of each arm fit, and the dearest of some arms once more on all rows.
 
@@ -42,9 +46,8 @@ class Purse:
         """
         if self.left == inf:
             return True
-        dearest = max((self.prices[name] for name in (trials if last is None else last)), default=0.0)
         further = sum(number * self.prices[name] for name, number in trials.items())
-        return further + REFIT * self.alone * dearest <= self.left
+        return further <= self.beside_last(trials if last is None else last)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from typing import Any
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.numerals import counted, listed, points, span
 from unfreeze.compare.outcomes import ArmOutcome
-from unfreeze.compare.pricing import REFIT
 from unfreeze.compare.standing import Purse, Standing
 
 HEADROOM = 0.02
@@ -109,7 +108,7 @@ class Steward:
     ) -> dict[str, int]:
         """How many more settings of each of some arms fit beside the last training, their runs and those of others."""
         purse, kept = self.purse(), [*outcomes, *(o for o in beside if o not in outcomes)]
-        left = purse.left - REFIT * purse.alone * max(purse.prices[o.arm.name] for o in kept)
+        left = purse.beside_last(o.arm.name for o in kept)
         left -= sum(runs(o) * purse.prices[o.arm.name] for o in kept)
         number = max(0, int(left / sum(max(purse.prices[o.arm.name], 1e-9) for o in outcomes)))
         return {o.arm.name: number for o in outcomes}
