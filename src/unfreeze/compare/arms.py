@@ -136,10 +136,11 @@ def make_arms(
 ) -> list[Arm]:
     """The arms of a comparison, in order of priority.
 
-    Every arm gets the same number of tuning trials, as many as the most heads take at least: one that has more heads to
-    choose among tries fewer learning rates. Where the user fixed the rate, or listed values to choose among, a grid has
-    all heads, all of these values, and nothing else. A floor that learns is tried once. With ``tuning`` 0 nothing is
-    searched: each arm has the middle of its rates and the last of its heads, which reads the most.
+    Every arm gets the same number of tuning trials, so many that the one with the most heads tries two learning
+    rates, too (one, if ``tuning`` is 1): an arm that has more heads to choose among tries fewer rates. Where the user
+    fixed the rate, or listed values to choose among, a grid has all heads, all of these values, and nothing else. A
+    floor that learns is tried once. With ``tuning`` 0 nothing is searched: each arm has the middle of its rates and
+    the last of its heads, which reads the most.
 
     Args:
         names: strategies as the user spells them; None for all.
@@ -161,7 +162,9 @@ def make_arms(
     usual = 0
     if tuning:
         most = [len(some) for some, strategy in zip(heads, chosen, strict=True) if not strategy.search.floor]
-        usual = max(tuning + len(material.task.heads(reads_layers=False)) - 1, *most, 1)
+        usual = max(
+            tuning + len(material.task.heads(reads_layers=False)) - 1, *(n - 1 + min(2, tuning) for n in most), 1
+        )
     else:
         heads = [some[-1:] for some in heads]
     arms = [
@@ -183,13 +186,24 @@ def _named(names: Sequence[str] | None) -> list[Strategy]:
 
 
 def _heads(material: Material, strategy: Strategy) -> tuple[HeadSettings, ...]:
-    """The heads a strategy chooses among, none of which reads more layers than the encoder has."""
+    """The heads a strategy chooses among, none of which reads more layers than the encoder has.
+
+    Where nothing learns by gradient, a head is computed in closed form, which only a linear one can be.
+    """
     search = strategy.search
     heads = material.task.heads(reads_layers=search.reads_layers)
+    if search.learning_rate is None:
+        heads = tuple(head for head in heads if head.is_linear)
     if search.floor and search.learning_rate is not None:
         heads = heads[:1]
     depth = getattr(material.encoder.config, "num_hidden_layers", None) or max(head.layers for head in heads)
-    return tuple(dict.fromkeys(replace(head, layers=min(head.layers, depth)) for head in heads))
+    return tuple(dict.fromkeys(_within(head, depth) for head in heads))
+
+
+def _within(head: HeadSettings, depth: int) -> HeadSettings:
+    """A head that reads no more layers than there are; one layer is no mix."""
+    layers = min(head.layers, depth)
+    return replace(head, layers=layers, mixed=head.mixed and layers > 1)
 
 
 def _arm(

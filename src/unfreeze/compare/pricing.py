@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise
 from typing import Any
 
 from torch import nn
@@ -17,6 +17,7 @@ from unfreeze.compare.material import Material
 from unfreeze.compare.memory import Gauge, Peaks
 from unfreeze.compare.numerals import spelled
 from unfreeze.compare.trials import planned
+from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.outline import Outline
 from unfreeze.engine.prediction import logits_of
 from unfreeze.engine.runtime import Runtime
@@ -29,6 +30,15 @@ REFIT = 1.25
 
 FINISHING = 8.0
 """Seconds for the floors that need no encoder, for saving the model, and for loading it again in a fresh process."""
+
+TOGETHER = 0.02
+"""What linear heads take of a step of everything: they are trained together, on numbers that never change."""
+
+IN_THE_LOOP = 0.05
+"""What any other head takes of it beside its own products: reading remembered states, and calling the model."""
+
+TOKEN_BY_TOKEN = 4.0
+"""An LSTM takes so much longer than other layers of as many weights: one token waits for the one before it."""
 
 STARTING = 1.5
 """Seconds to build a model and write a trial's record."""
@@ -105,20 +115,31 @@ def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:
     """Seconds one trial of an arm takes at the most, early stopping left out.
 
     What lies below the frozen depth is computed once for all trials (see ``price_of_prefix``), so an epoch pays for the
-    layers above it only.
+    layers above it only, and for the head: the mean over the arm's heads, because each is tried once.
     """
     if not arm.learns:
         return STARTING + speed.forward * _tokens(material, material.splits.folds[0].train)
     fold = material.splits.folds[0]
     plan, depth = arm.strategy.plan(speed.outline), speed.outline.depth
     ends = [stage.start for stage in plan.stages[1:]] + [1.0]
-    work = 0.02
+    work = statistics.fmean(_share_of_head(head, material, speed.outline) for head in arm.heads)
     for stage, end in zip(plan.stages, ends, strict=True):
         work += (end - stage.start) * (depth - speed.outline.frozen_depth(stage.trainable)) / depth
     learned = speed.step * work * _tokens(material, fold.train)
     validated = speed.forward * work * _tokens(material, fold.validation)
     tested = speed.forward * work * _tokens(material, material.splits.test)
     return STARTING + arm.longest * (learned + validated) + tested
+
+
+def _share_of_head(head: HeadSettings, material: Material, outline: Outline) -> float:
+    """What a head takes of a step of everything: its weights against those of the layers, for as many rows."""
+    if head.is_linear:
+        return TOGETHER
+    tokens = sum(feature.length for feature in material.features)
+    rows = 1.0 if head.pooling == "tokens" else len(material.features) / tokens
+    weights = head.network_weights(int(material.encoder.config.hidden_size))
+    slower = TOKEN_BY_TOKEN if head.network == "bilstm" else 1.0
+    return IN_THE_LOOP + slower * rows * weights / outline.size(tuple(chain.from_iterable(outline.layers)))
 
 
 def price_of_prefix(material: Material, speed: Speed) -> float:
