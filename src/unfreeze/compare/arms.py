@@ -143,7 +143,7 @@ def make_arms(
     the last of its heads, which reads the most.
 
     Args:
-        names: strategies as the user spells them; None for all.
+        names: strategies as the user spells them; None for all but those that are tried on request alone.
         material: for the task's heads and the number of training rows.
         tuning: learning rates for an arm with the usual heads; 0 for no search.
         overrides: training settings that the user fixed for all arms, or listed to choose among.
@@ -178,7 +178,8 @@ def make_arms(
 
 def _named(names: Sequence[str] | None) -> list[Strategy]:
     """The strategies in order of priority, floors last."""
-    chosen = [strategy_named(name) for name in (names if names is not None else STRATEGIES)]
+    unasked = [name for name, made in STRATEGIES.items() if not made.search.on_request]
+    chosen = [strategy_named(name) for name in (names if names is not None else unasked)]
     spelled = [spelling_of(strategy) for strategy in chosen]
     if len(set(spelled)) < len(spelled):
         raise SettingsError(f"a strategy is named twice: {', '.join(spelled)}")

@@ -23,6 +23,8 @@ class Search:
             Peters, Ruder & Smith 2019, arXiv:1903.05987, section 4).
         floor: a floor shows what the others must beat; it is tried once and never handed over.
         priority: where the budget is short, strategies of a lower number are kept first.
+        on_request: whether it is tried only where the user names it, as those are that cost what training everything
+            costs, and save bytes, not time.
         batch_sizes: what random search and TPE choose among, the usual first, as in the next three (Devlin et al. 2019,
             arXiv:1810.04805, section A.3).
         weight_decays: likewise (from none to that of Liu et al. 2019, arXiv:1907.11692, table 10).
@@ -36,6 +38,7 @@ class Search:
     reads_layers: bool = False
     floor: bool = False
     priority: int = 50
+    on_request: bool = False
     batch_sizes: tuple[int, ...] = (16, 32)
     weight_decays: tuple[float, ...] = (0.01, 0.0, 0.1)
     warmup_shares: tuple[float, ...] = (0.1, 0.06, 0.2)
