@@ -11,6 +11,7 @@ import transformers
 
 from runs import LABELS, RUNTIME, SETTINGS, differing, make_data, make_features, make_model, weights_of
 from tiny import FAMILIES
+from unfreeze.encoders.reading_outline import read_outline
 from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.class_means import fit_class_means
 from unfreeze.engine.prediction import logits_of
@@ -19,7 +20,7 @@ from unfreeze.engine.settings import CHOICES, TrainingSettings
 from unfreeze.engine.stages import enter_stage
 from unfreeze.engine.training import Run, State, Watch
 from unfreeze.errors import Interrupted
-from unfreeze.strategies import STRATEGIES, spelling_of, strategy_named
+from unfreeze.strategies import STRATEGIES, install, merged, spelling_of, strategy_named
 
 FEATURES = make_features(32, longest=12)
 EVERY = sorted(STRATEGIES)
@@ -28,8 +29,11 @@ LEARNING = sorted(name for name, cls in STRATEGIES.items() if cls.search.learnin
 
 def prepared(encoder, spelling):
     """A model as a trial of the strategy begins with it, its outline, and the plan."""
-    model, outline = make_model(encoder)
-    plan = strategy_named(spelling).plan(outline)
+    strategy = strategy_named(spelling)
+    model, _ = make_model(encoder)
+    install(strategy, model, encoder, seed=0)
+    outline = read_outline(model)
+    plan = strategy.plan(outline)
     if plan.encoder_weights == "random":
         model, outline = make_model(encoder, weights="random")
     return model, outline, plan
@@ -81,7 +85,7 @@ def learned(encoder, spelling):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_plan_is_pure_and_names_each_known_parameter_once_a_stage(name, encoder_of):
-    (_, first), (_, second) = make_model(encoder_of("bert")), make_model(encoder_of("bert"), seed=5)
+    (_, first, _), (_, second, _) = prepared(encoder_of("bert"), name), prepared(encoder_of("bert"), name)
     before, strategy = asdict(first), STRATEGIES[name]()
     plan = strategy.plan(first)
     assert plan == strategy.plan(first) == STRATEGIES[name]().plan(second)
@@ -95,8 +99,7 @@ def test_a_plan_is_pure_and_names_each_known_parameter_once_a_stage(name, encode
 
 
 def test_no_two_strategies_have_the_same_plan(encoder_of):
-    _, outline = make_model(encoder_of("bert"))
-    plans = [cls().plan(outline) for cls in STRATEGIES.values()]
+    plans = [prepared(encoder_of("bert"), name)[2] for name in STRATEGIES]
     assert len(set(plans)) == len(plans)
 
 
@@ -266,6 +269,7 @@ def test_a_run_interrupted_again_and_again_goes_on_bit_for_bit(name, encoder_of,
 @pytest.mark.parametrize("name", EVERY)
 def test_saved_and_reloaded_gives_the_same_logits(name, encoder_of, tmp_path):
     model, _, plan = learned(encoder_of("bert"), name)
+    trained, model = model, merged(strategy_named(name), model)
     model.save_pretrained(tmp_path)
     again = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path)
     for first, second in zip(
@@ -273,10 +277,14 @@ def test_saved_and_reloaded_gives_the_same_logits(name, encoder_of, tmp_path):
     ):
         assert np.array_equal(first, second)
         assert first.shape == (len(LABELS),)
-    pretrained, outline = make_model(encoder_of("bert"))
+    for first, second in zip(
+        logits_of(trained, FEATURES, runtime=RUNTIME), logits_of(model, FEATURES, runtime=RUNTIME), strict=True
+    ):
+        np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+    pretrained, outline, _ = prepared(encoder_of("bert"), name)
     if plan.encoder_weights == "pretrained":
         frozen = set(outline.names) - plan.ever_trainable - set(outline.head)
-        assert not differing(weights_of(pretrained), weights_of(model)) & frozen
+        assert not differing(weights_of(pretrained), weights_of(trained)) & frozen
 
 
 @pytest.mark.parametrize("spelling", ["full", "last-k:k=1", "gradual"])

@@ -10,8 +10,10 @@ from unfreeze.compare.overrides import Overrides, read_overrides
 from unfreeze.compare.space import Space, epochs_of, search_with, space_of
 from unfreeze.compare.trials import Trial
 from unfreeze.encoders.head_settings import HeadSettings
+from unfreeze.encoders.outline import Outline
 from unfreeze.engine.settings import TrainingSettings
 from unfreeze.errors import SettingsError
+from unfreeze.plan import Plan
 from unfreeze.strategies import STRATEGIES, Search, Strategy, spelling_of, strategy_named
 
 EDGE = 0.05
@@ -48,6 +50,7 @@ class Arm:
         grid: the settings to choose among where the user listed values, those of ``base`` first; empty for ``rates``
             on ``base``.
         sampling: how settings are drawn; None for a grid.
+        own_outline: the parts of the model with the modules that the strategy adds; None where it adds none.
     """
 
     name: str
@@ -58,6 +61,23 @@ class Arm:
     fits_schedule: bool = False
     grid: tuple[TrainingSettings, ...] = ()
     sampling: Sampling | None = None
+    own_outline: Outline | None = None
+
+    def outline(self, plain: Outline) -> Outline:
+        """The parts of the model that it trains.
+
+        Args:
+            plain: of the model without what strategies add.
+        """
+        return self.own_outline or plain
+
+    def plan(self, plain: Outline) -> Plan:
+        """Who learns, and when.
+
+        Args:
+            plain: of the model without what strategies add.
+        """
+        return self.strategy.plan(self.outline(plain))
 
     @property
     def learns(self) -> bool:

@@ -9,6 +9,7 @@ from unfreeze.encoders.building import build_model
 from unfreeze.encoders.outline import Outline
 from unfreeze.encoders.reading_outline import read_outline
 from unfreeze.plan import Stage
+from unfreeze.strategies import install
 
 
 def stages_of(arm: Arm, material: Material) -> list[dict[str, Any]]:
@@ -26,6 +27,7 @@ def stages_of(arm: Arm, material: Material) -> list[dict[str, Any]]:
     model = build_model(
         material.encoder, head, kind=task.kind, labels=task.labels, weights="pretrained", seed=arm.base.seed
     )
+    install(arm.strategy, model, material.encoder, seed=arm.base.seed)
     outline = read_outline(model)
     rates = list(arm.rate_range or arm.rates) if arm.learns else []
     return [

@@ -106,7 +106,7 @@ def needs(arms: Sequence[Arm], material: Material, *, outline: Outline, peaks: P
 
 
 def _head_alone(arm: Arm, outline: Outline) -> bool:
-    return arm.learns and arm.strategy.plan(outline).ever_trainable <= set(outline.head)
+    return arm.learns and arm.plan(outline).ever_trainable <= set(outline.head)
 
 
 def _kept(arm: Arm, material: Material, outline: Outline) -> int:
@@ -124,10 +124,11 @@ def _networks(arm: Arm, material: Material) -> int:
     return (WEIGHT + LEARNING + KEEPING) * max(head.network_weights(hidden) for head in arm.heads)
 
 
-def _learning(arm: Arm, outline: Outline, peaks: Peaks) -> int:
-    plan = arm.strategy.plan(outline)
+def _learning(arm: Arm, plain: Outline, peaks: Peaks) -> int:
+    outline = arm.outline(plain)
+    plan = arm.plan(outline)
     model = peaks.before + WEIGHT * outline.size(outline.names)
-    activations = max(0, peaks.stepping - model - LEARNING * _stepped(frozenset(outline.names), outline))
+    activations = max(0, peaks.stepping - model - LEARNING * _stepped(frozenset(plain.names), plain))
     lowest = min(outline.frozen_depth(plan.touched_by(stage)) for stage in plan.stages)
     share = (outline.depth - lowest) / max(1, outline.depth)
     training = model + LEARNING * _stepped(plan.ever_trainable, outline) + int(activations * share)

@@ -17,13 +17,16 @@ from unfreeze.compare.material import Material
 from unfreeze.compare.memory import Gauge, Peaks
 from unfreeze.compare.numerals import spelled
 from unfreeze.compare.trials import planned
+from unfreeze.encoders.building import build_model
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.outline import Outline
+from unfreeze.encoders.reading_outline import read_outline
 from unfreeze.engine.prediction import logits_of
 from unfreeze.engine.runtime import Runtime
 from unfreeze.engine.training import Run, TrainingData, Watch
 from unfreeze.errors import SettingsError
 from unfreeze.plan import one_stage
+from unfreeze.strategies import adds_modules
 
 REFIT = 1.25
 """The model handed over learns from the validation rows too, a quarter more."""
@@ -62,7 +65,12 @@ class Speed:
 
 
 def outline_of(material: Material, arm: Arm, *, runtime: Runtime) -> Outline:
-    """The parts of the model that an arm trains, to check and to price plans by.
+    """The parts of a model without what strategies add, to check and to price plans by.
+
+    Args:
+        material: its encoder and task.
+        arm: any; its first head is built.
+        runtime: how to compute.
 
     Raises:
         EncoderError: the encoder is none that can be trained.
@@ -70,10 +78,25 @@ def outline_of(material: Material, arm: Arm, *, runtime: Runtime) -> Outline:
     return _model(material, arm, runtime)[1]
 
 
+def with_own_outline(arm: Arm, material: Material, *, runtime: Runtime) -> Arm:
+    """An arm that knows the modules its strategy adds, if it adds any: plans and prices follow from these.
+
+    Raises:
+        SettingsError: the strategy cannot add them to this encoder.
+        MissingExtra: it needs a package that is not installed.
+    """
+    if not adds_modules(arm.strategy):
+        return arm
+    trial = arm.trial(arm.heads[0], arm.rates[0], seed=arm.base.seed, fold=0)
+    return replace(arm, own_outline=planned(material, trial, runtime=runtime)[1])
+
+
 def _model(material: Material, arm: Arm, runtime: Runtime) -> tuple[nn.Module, Outline]:
-    head, rate = arm.heads[0], arm.rates[0]
-    model, outline, _ = planned(material, arm.trial(head, rate, seed=arm.base.seed, fold=0), runtime=runtime)
-    return model, outline
+    task, seed = material.task, arm.base.seed
+    model: Any = build_model(
+        material.encoder, arm.heads[0], kind=task.kind, labels=task.labels, weights="pretrained", seed=seed
+    )
+    return model.to(runtime.device), read_outline(model)
 
 
 def measure_speed(material: Material, arm: Arm, *, runtime: Runtime) -> Speed:
@@ -120,11 +143,12 @@ def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:
     if not arm.learns:
         return STARTING + speed.forward * _tokens(material, material.splits.folds[0].train)
     fold = material.splits.folds[0]
-    plan, depth = arm.strategy.plan(speed.outline), speed.outline.depth
+    outline = arm.outline(speed.outline)
+    plan, depth = arm.plan(outline), outline.depth
     ends = [stage.start for stage in plan.stages[1:]] + [1.0]
     work = statistics.fmean(_share_of_head(head, material, speed.outline) for head in arm.heads)
     for stage, end in zip(plan.stages, ends, strict=True):
-        work += (end - stage.start) * (depth - speed.outline.frozen_depth(stage.trainable)) / depth
+        work += (end - stage.start) * (depth - outline.frozen_depth(stage.trainable)) / depth
     learned = speed.step * work * _tokens(material, fold.train)
     validated = speed.forward * work * _tokens(material, fold.validation)
     tested = speed.forward * work * _tokens(material, material.splits.test)

@@ -28,7 +28,7 @@ from unfreeze.engine.runtime import Runtime
 from unfreeze.engine.settings import TrainingSettings
 from unfreeze.engine.training import Run, State, TrainingData, Watch
 from unfreeze.plan import Plan
-from unfreeze.strategies import strategy_named
+from unfreeze.strategies import install, strategy_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +122,11 @@ def learned_from(material: Material, trial: Trial) -> Fold:
 
 
 def planned(material: Material, trial: Trial, *, runtime: Runtime) -> tuple[nn.Module, Outline, Plan]:
-    """A trial's model before training, its outline, and the plan for it."""
+    """A trial's model before training, with what its strategy adds to it, its outline, and the plan for it."""
     strategy = strategy_named(trial.strategy)
     build = {"kind": material.task.kind, "labels": material.task.labels, "seed": trial.settings.seed}
     model = build_model(material.encoder, trial.head, weights="pretrained", **build)  # type: ignore[arg-type]
+    install(strategy, model, material.encoder, seed=trial.settings.seed)
     outline = read_outline(model)
     plan = strategy.plan(outline)
     if plan.encoder_weights == "random":

@@ -1,13 +1,17 @@
 """What a strategy is, and the register of them."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from unfreeze.encoders.outline import Outline
 from unfreeze.errors import SettingsError, UnknownName
 from unfreeze.plan import Plan
+
+if TYPE_CHECKING:
+    from unfreeze.encoders.loading import Encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,12 @@ class Search:
 
 @runtime_checkable
 class Strategy(Protocol):
-    """Settings that turn the outline of a model into a plan: pure, no torch, no optimizer, no callback."""
+    """Settings that turn the outline of a model into a plan: pure, no torch, no optimizer, no callback.
+
+    A strategy that adds modules to the model also has ``install(model, encoder, *, seed)``, called once, before the
+    outline is read; its plans must do with an outline without these modules, too. If what is handed over shall be
+    another model than the one that learned, it has ``merge(model)``, called on a copy, which gives that.
+    """
 
     name: ClassVar[str]
     search: ClassVar[Search]
@@ -111,6 +120,34 @@ def strategy_named(spelling: str) -> Strategy:
             expected = type(known[key]).__name__
             raise SettingsError(f"{name}: {key} takes a value like {known[key]} ({expected}); got {value!r}") from None
     return replace(made, **changes)  # type: ignore[type-var]
+
+
+def install(strategy: Strategy, model: Any, encoder: "Encoder", *, seed: int) -> None:
+    """Let a strategy add its modules to a model, if it adds any.
+
+    Args:
+        strategy: which.
+        model: as it was built; changed in place.
+        encoder: that it was built from.
+        seed: of new weights.
+    """
+    if adds_modules(strategy):
+        strategy.install(model, encoder, seed=seed)
+
+
+def adds_modules(strategy: Strategy) -> bool:
+    """Whether a strategy adds modules to the model."""
+    return hasattr(strategy, "install")
+
+
+def merged(strategy: Strategy, model: Any) -> Any:
+    """The model to hand over: with what a strategy added folded in, or in a class that can hold it.
+
+    Args:
+        strategy: which.
+        model: trained; left as it is, because folding in and out again would move frozen weights.
+    """
+    return strategy.merge(copy.deepcopy(model).float()) if hasattr(strategy, "merge") else model
 
 
 def spelling_of(strategy: Strategy) -> str:
