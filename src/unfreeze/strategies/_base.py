@@ -3,11 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from unfreeze.encoders.outline import Outline
 from unfreeze.errors import SettingsError, UnknownName
 from unfreeze.plan import Plan
+
+if TYPE_CHECKING:
+    from unfreeze.encoders.loading import Encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,8 @@ class Search:
             Peters, Ruder & Smith 2019, arXiv:1903.05987, section 4).
         floor: a floor shows what the others must beat; it is tried once and never handed over.
         priority: where the budget is short, strategies of a lower number are kept first.
+        kind: of the tasks that it is for, "sequence" or "token"; None for all.
+        by_default: whether it is compared where the user names no strategies; others are named, or all are.
         batch_sizes: what random search and TPE choose among, the usual first, as in the next three (Devlin et al. 2019,
             arXiv:1810.04805, section A.3).
         weight_decays: likewise (from none to that of Liu et al. 2019, arXiv:1907.11692, table 10).
@@ -36,6 +41,8 @@ class Search:
     reads_layers: bool = False
     floor: bool = False
     priority: int = 50
+    kind: Literal["sequence", "token"] | None = None
+    by_default: bool = False
     batch_sizes: tuple[int, ...] = (16, 32)
     weight_decays: tuple[float, ...] = (0.01, 0.0, 0.1)
     warmup_shares: tuple[float, ...] = (0.1, 0.06, 0.2)
@@ -57,7 +64,11 @@ class Search:
 
 @runtime_checkable
 class Strategy(Protocol):
-    """Settings that turn the outline of a model into a plan: pure, no torch, no optimizer, no callback."""
+    """Settings that turn the outline of a model into a plan: pure, no torch, no optimizer, no callback.
+
+    A strategy that adds modules to the model also has ``install(model, *, encoder, seed)``, called once, before the
+    outline is read. Its plans must do with an outline without these modules, too: plans are priced by such.
+    """
 
     name: ClassVar[str]
     search: ClassVar[Search]
@@ -66,6 +77,9 @@ class Strategy(Protocol):
         """Who learns, and when, on a model with this outline."""
         ...
 
+
+ALL = "all"
+"""Stands for every strategy that suits the task."""
 
 S = TypeVar("S", bound=type)
 STRATEGIES: dict[str, type[Strategy]] = {}
@@ -108,6 +122,19 @@ def strategy_named(spelling: str) -> Strategy:
             expected = type(known[key]).__name__
             raise SettingsError(f"{name}: {key} takes a value like {known[key]} ({expected}); got {value!r}") from None
     return replace(made, **changes)  # type: ignore[type-var]
+
+
+def install(strategy: Strategy, model: Any, *, encoder: "Encoder", seed: int) -> None:
+    """Let a strategy add its modules to a model, if it adds any.
+
+    Args:
+        strategy: which.
+        model: as it was built; changed in place.
+        encoder: that it was built from.
+        seed: of new weights.
+    """
+    if hasattr(strategy, "install"):
+        strategy.install(model, encoder=encoder, seed=seed)
 
 
 def spelling_of(strategy: Strategy) -> str:
