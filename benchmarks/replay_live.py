@@ -3,14 +3,15 @@
     python benchmarks/replay_live.py --cells ner_wikigold cls_rt_polarity --share 0.25 --runs 2
 
 Each run is one ``compare`` on one core, without anything in the cache. Its budget is a share of the cell's exhaustive
-price and, as in the replays of the same share, room for the last training. Prints a table.
+price and, as in the replays of the same share, room for the last training; prices are CPU seconds, so it is stretched
+by what a training step takes longer here and now than when the cell was collected. Prints a table.
 """
 
 import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def held(cell: Cell, *, budget: float, seed: int) -> Live:
         wall = time.perf_counter() - since
         arms = {arm["name"]: arm for arm in made.record["arms"]}
         trials = [row for row in _trials(out) if not arms[row["trial"]["strategy"]]["floor"]]
+    _tell(made.record)
     said_of = made.record["recommendation"]
     best = arms[said_of["chosen"]]
     return Live(
@@ -73,6 +75,29 @@ def held(cell: Cell, *, budget: float, seed: int) -> Live:
         wall=wall,
         budget=budget,
     )
+
+
+def slowness(cell: Cell, world: World) -> float:
+    """What a second of the kept trials takes here and now, from the price that the product tells of the dearest way."""
+    from unfreeze.compare.material import Sources
+    from unfreeze.compare.options import Options
+    from unfreeze.front import plan_comparison
+
+    sources = Sources(None, cell.train, cell.validation, cell.test)
+    plan = plan_comparison(sources, Options(task=cell.task, threads=1, workers=1))
+    told = {arm["name"]: arm["trial_seconds"] for arm in plan["arms"]}
+    dearest = max(world.arms, key=lambda arm: world.cost(world.middle(arm), world.seeds[0]))
+    return float(told[dearest] / world.about["prices"][dearest])
+
+
+def _tell(record: Mapping[str, Any]) -> None:
+    """What was said to cost how much, what was decided, and what came of it."""
+    said("told: " + ", ".join(f"{arm['name']} {arm['trial_seconds']:.0f} s" for arm in record["plan"]["arms"]))
+    for decision in record["race"]:
+        said(json.dumps({key: value for key, value in decision.items() if value}))
+    for arm in record["arms"]:
+        found = [(t["learning_rate"], t["pooling"], t["score"]) for t in arm["tuning"]]
+        said(f"{arm['name']}: {arm['state']} {arm['reason']}, {arm['score']}, {found}")
 
 
 def _trials(out: Path) -> list[dict[str, Any]]:
@@ -136,7 +161,8 @@ def main() -> None:
             cell = make_cell(name, a.rows, shared=data, into=Path(folder))
             for seed in range(a.runs):
                 share = a.share * world.exhaustive_price
-                live = held(cell, budget=share + last_training(world) + FINISHING, seed=seed)
+                budget = slowness(cell, world) * (share + last_training(world)) + FINISHING
+                live = held(cell, budget=budget, seed=seed)
                 rows.append(row_of(world, live, replayed(world, budget=share)))
                 said(rows[-1])
     print("\n".join([*HEAD, *rows]))

@@ -45,7 +45,8 @@ def make_features(number: int, kind: str = "sequence", *, seed: int = 0, longest
             continue
         words = tuple(i // 2 if i % 2 else -1 for i in range(length))
         targets = tuple(ids[i] % len(LABELS) if word >= 0 else IGNORED for i, word in enumerate(words))
-        features.append(Feature(example, inputs, targets, words))
+        spans = ((1, 2), (3, 6)) if length > 6 else ((1, 2),) if length > 4 else ()
+        features.append(Feature(example, inputs, targets, words, spans))
     return features
 
 

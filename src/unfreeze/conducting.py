@@ -39,6 +39,7 @@ from unfreeze.recommend import Arm as Candidate
 from unfreeze.recommend import as_dict, recommend
 from unfreeze.recommend.advice import advice_of
 from unfreeze.report.page import render_page
+from unfreeze.strategies import ALL
 from unfreeze.tasks import Columns
 
 _DECIDING = ("unfreeze", "torch", "transformers")
@@ -111,7 +112,7 @@ class Conductor:
             own = with_own_outline(arm, self.material, runtime=self._runtime)
             own.plan(self._outline)
         except (SettingsError, MissingExtra) as error:
-            if self._options.strategies is not None:
+            if self._options.strategies not in (None, (ALL,)):
                 raise
             self._watcher.said(f"{arm.name} is left out: {error}")
             return None

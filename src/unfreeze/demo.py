@@ -1,8 +1,7 @@
 """The demo: the exam question this project grew from, answered on our own corpus, offline.
 
 Question: which of five ways makes the most of a pretrained encoder for named entity recognition? (1) from scratch,
-(2) frozen features, (3) fine-tune everything, (4) mask the entities, (5) unfreeze from the top. The fourth is yet to
-come.
+(2) frozen features, (3) fine-tune everything, (4) mask the entities, (5) unfreeze from the top.
 """
 
 from collections.abc import Mapping
@@ -44,10 +43,10 @@ DEMOS = (
     Demo(
         "entities",
         "Which way of fine-tuning finds people, places and organisations best?\n"
-        "The ways by number: 1 scratch · 2 head-only · 3 full · 5 gradual (4, masking entities, is yet to come)",
+        "The ways by number: 1 scratch · 2 head-only · 3 full · 4 entity-mask · 5 gradual",
         "ner",
         "entities",
-        {"scratch": 1, "head-only": 2, "full": 3, "gradual": 5, "untouched": 0},
+        {"scratch": 1, "head-only": 2, "full": 3, "entity-mask": 4, "gradual": 5, "untouched": 0},
         (
             "Ask Priya Raman at the Harrogate branch, she moved my booking within a minute.",
             "two weeks and still nothing from velmora parcels, last seen in rotterdam",

@@ -11,7 +11,7 @@ from unfreeze.compare.options import Options, bytes_of, seconds_of
 from unfreeze.engine.prefix_store import PrefixStore, default_folder
 from unfreeze.errors import SettingsError, StorageError
 from unfreeze.files import read_json
-from unfreeze.strategies import STRATEGIES, strategy_named
+from unfreeze.strategies import ALL, STRATEGIES, strategy_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +123,8 @@ def compare(
         group_column: rows with equal values here never lie on both sides of a split.
         task: "classification" or "ner"; None to recognise it.
         model: a hub name or a folder; None for the embedded encoder.
-        strategies: ways to compare, such as ("full", "last-k:k=4"); None for all.
+        strategies: ways to compare, such as ("full", "last-k:k=4"); None for the usual
+            ones, ("all",) for every one that suits the task.
         budget: wall time such as "15m" or "2h", or seconds; None for no limit.
         seeds: runs of each arm's chosen settings on each fold; None for as many as it takes: on one validation split 2,
             and up to 5 of those that cannot be told apart; on several folds 1, and up to 2.
@@ -196,7 +197,7 @@ def compare(
         command=command,
         numbers=dict(numbers or {}),
     )
-    for name in options.strategies or ():
+    for name in set(options.strategies or ()) - {ALL}:
         strategy_named(name)  # a misspelt name is told before anything heavy is loaded
     from unfreeze.compare.material import Sources
     from unfreeze.conducting import Conductor  # brings torch

@@ -30,18 +30,66 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Masking:
+    """What of a text is hidden from the encoder, to be predicted from what is left.
+
+    Attributes:
+        unit: what is hidden as a whole: "entity", the spans that the labels name.
+        share: of the units that are hidden in one pass, in (0, 1].
+
+    Raises:
+        SettingsError: the share lies outside (0, 1].
+    """
+
+    unit: Literal["entity"] = "entity"
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise SettingsError(f"a share of the units is masked, above 0 and at most 1; got {self.share}")
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What is minimised: a weighted sum of the task's own loss and that of predicting what is masked.
+
+    Attributes:
+        task: weight of the task's loss, its mean over targets.
+        masked: weight of the masked-language-model loss, its mean over masked tokens.
+        masking: what is masked, where that has a weight.
+
+    Raises:
+        SettingsError: a weight is negative, none is positive, or something is masked without a weight or the reverse.
+    """
+
+    task: float = 1.0
+    masked: float = 0.0
+    masking: Masking | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.task, self.masked) < 0 or not self.task + self.masked > 0:
+            raise SettingsError(f"weights of a loss are 0 or more, one of them above; got {self.task}, {self.masked}")
+        if (self.masking is not None) != (self.masked > 0):
+            raise SettingsError("what is masked has a weight in the loss, and the reverse")
+
+
+TASK = Objective()
+"""The task's own loss alone."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """What learns from one point of training on, until the next stage begins.
 
     Attributes:
         start: the point, as a fraction of training in [0, 1).
         groups: what learns; everything else is frozen.
-        objective: what is minimised; "task" is the task's own loss.
+        objective: what is minimised.
     """
 
     start: float
     groups: tuple[Group, ...]
-    objective: str = "task"
+    objective: Objective = TASK
 
     @property
     def trainable(self) -> frozenset[str]:
@@ -84,6 +132,11 @@ class Plan:
     def at(self, progress: float) -> Stage:
         """The stage in force once ``progress`` (fraction of training, in [0, 1]) is done."""
         return [stage for stage in self.stages if stage.start <= progress][-1]
+
+    @property
+    def masking(self) -> Masking | None:
+        """What any stage masks; None where none does."""
+        return next((stage.objective.masking for stage in self.stages if stage.objective.masking), None)
 
     @property
     def ever_trainable(self) -> frozenset[str]:

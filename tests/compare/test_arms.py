@@ -16,7 +16,7 @@ from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.loading import load_encoder
 from unfreeze.engine.settings import SGD_RATES, TrainingSettings
 from unfreeze.errors import SettingsError, UnknownName
-from unfreeze.strategies import Search, strategy_named
+from unfreeze.strategies import STRATEGIES, Search, strategy_named
 from unfreeze.tasks import Columns
 
 NAN = float("nan")
@@ -122,6 +122,8 @@ def test_the_arm_with_the_most_heads_has_two_rates_to_try_unless_one_is_asked_fo
 
 def test_a_head_in_closed_form_is_linear_and_of_one_layer_none_is_a_mix(material: Material) -> None:
     class Task:
+        kind = "sequence"
+
         def heads(self, *, reads_layers: bool) -> tuple[HeadSettings, ...]:
             more = (HeadSettings("mean", 4, mixed=True), HeadSettings("mean", 4, network="mlp"))
             return (HeadSettings(), HeadSettings("mean"), *(more if reads_layers else ()))
@@ -219,3 +221,18 @@ def test_a_fixed_schedule_and_no_search_leave_the_schedule_alone(material: Mater
     assert fits(3) == {name: name not in {"untouched", "scratch"} for name in fits(3)}
     assert not any(fits(0).values())
     assert not any(fits(3, num_train_epochs=4).values())
+
+
+def test_unnamed_are_the_usual_ways_and_all_are_those_that_suit_the_task(material: Material) -> None:
+    def names(which: tuple[str, ...] | None) -> set[str]:
+        return {arm.name for arm in make_arms(which, material, tuning=1, overrides={}, seed=0)}
+
+    suiting = {n for n, cls in STRATEGIES.items() if cls.search.kind in (None, material.task.kind)}
+    assert names(("all",)) == suiting
+    assert names(None) == {n for n in suiting if STRATEGIES[n].search.by_default}
+    assert {"full", "head-only", "last-k", "gradual", "untouched", "scratch"} <= names(None)
+
+
+def test_a_way_for_another_kind_of_task_is_refused(material: Material) -> None:
+    with pytest.raises(SettingsError, match="entity-mask: only for tasks that label each token, and this one labels"):
+        make_arms(("full", "entity-mask"), material, tuning=1, overrides={}, seed=0)

@@ -14,7 +14,7 @@ from unfreeze.compare.arms import make_arms
 from unfreeze.compare.material import LIMIT_BYTES, Material, Sources, limit_within, prepare
 from unfreeze.compare.memory import Gauge, Peaks, Room, as_option, needs
 from unfreeze.compare.numerals import sized
-from unfreeze.compare.pricing import Speed, measure_speed, outline_of, price_of_trial
+from unfreeze.compare.pricing import Speed, measure_speed, outline_of, price_of_trial, with_own_outline
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.loading import load_encoder
 from unfreeze.engine import machine
@@ -190,3 +190,19 @@ def test_a_head_that_is_more_than_linear_needs_memory_and_time_for_itself(materi
     assert prices[-1] > prices[0]
     mean = price_of_trial(replace(linear, heads=deep.heads[-2:]), material, speed=speed)
     assert mean == pytest.approx((prices[-2] + prices[-1]) / 2)
+
+
+def test_a_way_that_adds_modules_is_priced_by_what_it_adds(material: Material) -> None:
+    arms = make_arms(["bitfit", "adapters", "head-only"], material, tuning=1, overrides={}, seed=0)
+    outline = outline_of(material, arms[0], runtime=RUNTIME)
+    known = {a.name: with_own_outline(a, material, runtime=RUNTIME) for a in arms}
+    assert known["bitfit"].own_outline is None
+    adapters = known["adapters"]
+    assert len(adapters.plan(outline).ever_trainable) > len(outline.head)
+    assert adapters.outline(outline).size(adapters.outline(outline).names) > outline.size(outline.names)
+    speed = Speed(1e-4, 1e-3, outline)
+    prices = {name: price_of_trial(arm, material, speed=speed) / arm.longest for name, arm in known.items()}
+    assert prices["adapters"] == pytest.approx(prices["bitfit"], rel=0.05), "no layer is spared"
+    assert prices["head-only"] < prices["adapters"] / 2
+    found = needs(list(known.values()), material, outline=outline, peaks=PEAKS)
+    assert found["adapters"] > found["head-only"]

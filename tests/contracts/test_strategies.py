@@ -11,6 +11,8 @@ import transformers
 
 from runs import LABELS, RUNTIME, SETTINGS, differing, make_data, make_features, make_model, weights_of
 from tiny import FAMILIES
+from unfreeze.encoders.masked_head import detach_masked_head
+from unfreeze.encoders.outline import AUXILIARY
 from unfreeze.encoders.reading_outline import read_outline
 from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.class_means import fit_class_means
@@ -22,16 +24,25 @@ from unfreeze.engine.training import Run, State, Watch
 from unfreeze.errors import Interrupted
 from unfreeze.strategies import STRATEGIES, install, merged, spelling_of, strategy_named
 
-FEATURES = make_features(32, longest=12)
+FEATURES = {kind: make_features(32, kind, longest=12) for kind in ("sequence", "token")}
+CLASSES = {
+    "sequence": transformers.AutoModelForSequenceClassification,
+    "token": transformers.AutoModelForTokenClassification,
+}
 EVERY = sorted(STRATEGIES)
 LEARNING = sorted(name for name, cls in STRATEGIES.items() if cls.search.learning_rate is not None)
+
+
+def kind_of(spelling):
+    """The kind of task that a strategy is tried on."""
+    return strategy_named(spelling).search.kind or "sequence"
 
 
 def prepared(encoder, spelling):
     """A model as a trial of the strategy begins with it, its outline, and the plan."""
     strategy = strategy_named(spelling)
-    model, _ = make_model(encoder)
-    install(strategy, model, encoder, seed=0)
+    model, _ = make_model(encoder, kind_of(spelling))
+    install(strategy, model, encoder=encoder, seed=0)
     outline = read_outline(model)
     plan = strategy.plan(outline)
     if plan.encoder_weights == "random":
@@ -44,7 +55,8 @@ class Training:
 
     def __init__(self, encoder, spelling, *, folder=None, settings=SETTINGS, memory=True):
         self.model, self.outline, self.plan = prepared(encoder, spelling)
-        data = make_data(FEATURES, PrefixMemory(FEATURES) if memory else None)
+        features = FEATURES[kind_of(spelling)]
+        data = make_data(features, PrefixMemory(features) if memory else None)
         checkpoints = Checkpoints(folder, {"strategy": spelling}) if folder else None
         self.run = Run(
             self.model, self.outline, plan=self.plan, settings=settings, data=data, runtime=RUNTIME,
@@ -77,9 +89,10 @@ def learned(encoder, spelling):
     """A model that a strategy has taught, by gradient or not, with its outline and plan."""
     if strategy_named(spelling).search.learning_rate is None:
         model, outline, plan = prepared(encoder, spelling)
-        fit_class_means(model, outline, features=FEATURES[:24], runtime=RUNTIME)
+        fit_class_means(model, outline, features=FEATURES["sequence"][:24], runtime=RUNTIME)
         return model, outline, plan
     training = Training(encoder, spelling).finish()
+    detach_masked_head(training.model)
     return training.model, training.outline, training.plan
 
 
@@ -158,7 +171,8 @@ def check_modes(model, outline, trainable):
         assert {module.training for module in layer.modules()} == {bool(trainable & set(names))}
     for name, module in model.named_modules():
         if name and not (name + ".").startswith(outline.base + "."):
-            assert module.training == bool(trainable & set(outline.head)), name
+            beside = (name + ".").startswith(f"{AUXILIARY}.")
+            assert module.training == bool(trainable & set(outline.auxiliary if beside else outline.head)), name
         own = {f"{name}.{n}" for n, _ in module.named_parameters()}
         if own and own <= set(outline.embeddings):
             assert {inner.training for inner in module.modules()} == {bool(trainable & set(outline.embeddings))}, name
@@ -271,23 +285,26 @@ def test_saved_and_reloaded_gives_the_same_logits(name, encoder_of, tmp_path):
     model, _, plan = learned(encoder_of("bert"), name)
     trained, model = model, merged(strategy_named(name), model)
     model.save_pretrained(tmp_path)
-    again = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    kind = kind_of(name)
+    again = CLASSES[kind].from_pretrained(tmp_path)
+    shown = FEATURES[kind]
     for first, second in zip(
-        logits_of(model, FEATURES, runtime=RUNTIME), logits_of(again, FEATURES, runtime=RUNTIME), strict=True
+        logits_of(model, shown, runtime=RUNTIME), logits_of(again, shown, runtime=RUNTIME), strict=True
     ):
         assert np.array_equal(first, second)
-        assert first.shape == (len(LABELS),)
+        assert first.shape[-1] == len(LABELS)
     for first, second in zip(
-        logits_of(trained, FEATURES, runtime=RUNTIME), logits_of(model, FEATURES, runtime=RUNTIME), strict=True
+        logits_of(trained, shown, runtime=RUNTIME), logits_of(model, shown, runtime=RUNTIME), strict=True
     ):
         np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
     pretrained, outline, _ = prepared(encoder_of("bert"), name)
+    detach_masked_head(pretrained)
     if plan.encoder_weights == "pretrained":
         frozen = set(outline.names) - plan.ever_trainable - set(outline.head)
         assert not differing(weights_of(pretrained), weights_of(trained)) & frozen
 
 
-@pytest.mark.parametrize("spelling", ["full", "last-k:k=1", "gradual"])
+@pytest.mark.parametrize("spelling", ["full", "last-k:k=1", "gradual", "entity-mask"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_mechanisms_hold_for_every_family(family, spelling, encoder_of, monkeypatch):
     training = Training(encoder_of(family), spelling)

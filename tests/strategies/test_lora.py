@@ -25,7 +25,7 @@ SHORT = replace(SETTINGS, learning_rate=2e-3, num_train_epochs=2, patience=9)
 
 def installed(encoder, spelling, seed=0):
     model, _ = make_model(encoder)
-    install(strategy_named(spelling), model, encoder, seed=seed)
+    install(strategy_named(spelling), model, encoder=encoder, seed=seed)
     return model, read_outline(model)
 
 
@@ -120,7 +120,7 @@ def test_it_has_as_many_parameters_as_the_paper_counts():
     """Table 2: RoBERTa-base with r=8 on queries and values, 0.3 M."""
     config = transformers.RobertaConfig(num_labels=2, num_hidden_layers=2)  # of twelve
     model = transformers.RobertaForSequenceClassification(config).eval()
-    install(strategy_named("lora"), model, None, seed=0)
+    install(strategy_named("lora"), model, encoder=None, seed=0)
     outline = read_outline(model)
     learned = strategy_named("lora").plan(outline).ever_trainable - set(outline.head)
     assert outline.size(learned) * 6 == 12 * 2 * 8 * (768 + 768) == 294_912

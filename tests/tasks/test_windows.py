@@ -134,6 +134,32 @@ def test_where_windows_are_cut_does_not_depend_on_the_tags(encoder_of):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_the_spans_of_a_feature_are_all_tokens_of_the_entities_that_it_speaks_for(encoder_of, family):
+    words = ["The", "Harbour", "extraordinarily", "Anna", "Berg", "in", "Oslo"] * 30
+    tags = ["O", "B-PER", "I-PER", "B-PER", "I-PER", "O", "B-PER"] * 30
+    (whole,) = TASK.encode([sentence(words[:7], tags[:7])], encoder_of(family)).features
+    firsts = [whole.words.index(word) for word in (1, 3, 5, 6)]
+    end = whole.length - (whole.length - whole.words.index(6) - (whole.spans[2][1] - whole.spans[2][0]))
+    assert whole.spans == ((firsts[0], firsts[1]), (firsts[1], firsts[2]), (firsts[3], end))
+    ids = whole.inputs["input_ids"]
+    tokenizer = encoder_of(family).tokenizer
+    assert [tokenizer.decode(ids[a:b]).replace(" ", "").lower() for a, b in whole.spans] == [
+        "harbourextraordinarily", "annaberg", "oslo"
+    ]  # fmt: skip
+    features = TASK.encode([sentence(words, tags)], encoder_of(family)).features
+    assert len(features) > 1
+    for feature in features:
+        for start, stop in feature.spans:
+            assert 0 < start < stop < feature.length, "special tokens are never hidden"
+            first = feature.words[start]
+            assert first >= 0
+            assert tags[first] == "B-PER"
+    spoken = [f.words[start] for f in features for start, _ in f.spans]
+    assert len(spoken) == len(set(spoken)), "no entity is hidden in two windows"
+    assert not TASK.encode([sentence(words[:7])], encoder_of(family)).features[0].spans
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_sentence_of_two_thousand_words_loses_no_entity(encoder_of, family):
     generator = np.random.default_rng(1)
     words = [str(generator.choice(["Anna", "Berg", "boat", "harbour", "Geneva", "."])) for _ in range(2000)]

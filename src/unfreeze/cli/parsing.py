@@ -118,7 +118,7 @@ def _strategies() -> str:
     lines = ["ways of fine-tuning (--strategies a,b; settings as in last-k:k=4):"]
     for name, cls in sorted(STRATEGIES.items(), key=lambda item: (item[1].search.floor, item[1].search.priority)):
         summary = (sys.modules[cls.__module__].__doc__ or "").strip().partition("\n")[0]
-        lines.append(f"  {name:<10} {summary}")
+        lines.append(f"  {name:<11} {summary}" + ("" if cls.search.by_default else " (where it is named)"))
     floors = [name for name, cls in STRATEGIES.items() if cls.search.floor]
     lines.append(f"{' and '.join(floors)} are floors: they show what the others must beat, and give no model.")
     return "\n".join(lines)
@@ -193,7 +193,11 @@ def _talking(parser: Parser) -> None:
 def _compare(parser: Parser) -> None:
     _data(parser)
     group = parser.add_argument_group("comparison")
-    group.add_argument("--strategies", metavar="A,B", help="ways to compare (default: all)")
+    group.add_argument(
+        "--strategies",
+        metavar="A,B",
+        help="ways to compare (default: the usual ones; all: every one that suits the task)",
+    )
     group.add_argument("--budget", default="15m", metavar="TIME", help="90s, 15m, 2h or none (default 15m)")
     group.add_argument(
         "--seeds",

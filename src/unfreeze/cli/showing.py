@@ -102,7 +102,7 @@ def plan_table(plan: Mapping[str, Any]) -> str:
             table.add_row(
                 arm["name"] if first else "",
                 percent(stage["start"]),
-                stage["learns"],
+                stage["learns"] + (f"; minimises {stage['objective']}" if stage.get("objective") else ""),
                 _count(stage["trainable_parameters"]),
                 percent(stage["share"]),
                 rates,

@@ -1,11 +1,12 @@
 """An arm: a strategy on an encoder with the settings to choose among."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 from unfreeze.compare.material import Material
+from unfreeze.compare.numerals import listed
 from unfreeze.compare.overrides import Overrides, read_overrides
 from unfreeze.compare.space import Space, epochs_of, search_with, space_of
 from unfreeze.compare.trials import Trial
@@ -14,7 +15,7 @@ from unfreeze.encoders.outline import Outline
 from unfreeze.engine.settings import TrainingSettings
 from unfreeze.errors import SettingsError
 from unfreeze.plan import Plan
-from unfreeze.strategies import STRATEGIES, Search, Strategy, spelling_of, strategy_named
+from unfreeze.strategies import ALL, STRATEGIES, Search, Strategy, spelling_of, strategy_named
 
 EDGE = 0.05
 """A best rate this near to an end of its range, as a share of the whole on a log scale, lies at the edge."""
@@ -163,7 +164,7 @@ def make_arms(
     the last of its heads, which reads the most.
 
     Args:
-        names: strategies as the user spells them; None for all but those that are tried on request alone.
+        names: strategies as the user spells them; None for the usual ones, "all" for every one that suits the task.
         material: for the task's heads and the number of training rows.
         tuning: learning rates for an arm with the usual heads; 0 for no search.
         overrides: training settings that the user fixed for all arms, or listed to choose among.
@@ -176,7 +177,7 @@ def make_arms(
         SettingsError: a strategy is named twice, or a setting has a value that it cannot have.
     """
     said = read_overrides(overrides)
-    chosen = _named(names)
+    chosen = _named(names, kind=material.task.kind)
     features = len(material.places(material.splits.folds[0].train))
     heads = [_heads(material, strategy) for strategy in chosen]
     usual = 0
@@ -196,14 +197,28 @@ def make_arms(
     return [_drawing(arm, said, features, method=search, trials=trials or usual + arm.fits_schedule) for arm in arms]
 
 
-def _named(names: Sequence[str] | None) -> list[Strategy]:
-    """The strategies in order of priority, floors last."""
-    unasked = [name for name, made in STRATEGIES.items() if not made.search.on_request]
-    chosen = [strategy_named(name) for name in (names if names is not None else unasked)]
+def _named(names: Sequence[str] | None, *, kind: str) -> list[Strategy]:
+    """The strategies in order of priority, floors last; where none is named, those for this kind of task."""
+    if names is None or list(names) == [ALL]:
+        known = [strategy_named(name) for name, cls in STRATEGIES.items() if names or cls.search.by_default]
+        return _by_priority(strategy for strategy in known if strategy.search.kind in (None, kind))
+    chosen = [strategy_named(name) for name in names]
     spelled = [spelling_of(strategy) for strategy in chosen]
     if len(set(spelled)) < len(spelled):
         raise SettingsError(f"a strategy is named twice: {', '.join(spelled)}")
-    return sorted(chosen, key=lambda strategy: (strategy.search.floor, strategy.search.priority))
+    others = [spelling_of(strategy) for strategy in chosen if strategy.search.kind not in (None, kind)]
+    if others:
+        raise SettingsError(
+            f"{listed(others)}: only for tasks that label each {_OTHER[kind]}, and this one labels each {kind}"
+        )
+    return _by_priority(chosen)
+
+
+def _by_priority(strategies: Iterable[Strategy]) -> list[Strategy]:
+    return sorted(strategies, key=lambda strategy: (strategy.search.floor, strategy.search.priority))
+
+
+_OTHER = {"sequence": "token", "token": "sequence"}
 
 
 def _heads(material: Material, strategy: Strategy) -> tuple[HeadSettings, ...]:

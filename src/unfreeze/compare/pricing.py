@@ -43,6 +43,12 @@ IN_THE_LOOP = 0.05
 TOKEN_BY_TOKEN = 4.0
 """An LSTM takes so much longer than other layers of as many weights: one token waits for the one before it."""
 
+FORWARD = 0.35
+"""What running a layer forward costs of a training step through it."""
+
+MASKED = 1.3
+"""What predicting hidden tokens costs of a step of the task: the gradient of all words' embeddings comes on top."""
+
 STARTING = 1.5
 """Seconds to build a model and write a trial's record."""
 
@@ -148,7 +154,10 @@ def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:
     ends = [stage.start for stage in plan.stages[1:]] + [1.0]
     work = statistics.fmean(_share_of_head(head, material, speed.outline) for head in arm.heads)
     for stage, end in zip(plan.stages, ends, strict=True):
-        work += (end - stage.start) * (depth - outline.frozen_depth(stage.trainable)) / depth
+        frozen, objective = outline.frozen_depth(stage.trainable), stage.objective
+        work += (end - stage.start) * (objective.task > 0) * (depth - frozen) / depth
+        # What is hidden differs from step to step, so nothing of it can be remembered: a frozen layer is run forward.
+        work += (end - stage.start) * (objective.masked > 0) * (MASKED * (depth - frozen) + FORWARD * frozen) / depth
     learned = speed.step * work * _tokens(material, fold.train)
     validated = speed.forward * work * _tokens(material, fold.validation)
     tested = speed.forward * work * _tokens(material, material.splits.test)

@@ -51,7 +51,24 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
         "collapsed_runs": sum(r["scores"].get("validation", {}).get("collapsed", False) for r in records),
         "diverged_runs": sum(r["state"] == "diverged" for r in records),
         "short_memory_runs": sum(r.get("short_memory", False) for r in records),
+        "masked": _masked(records),
         "runs": len(records),
+    }
+
+
+def _masked(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """How well hidden tokens were predicted, the mean over runs; None where nothing was hidden."""
+    found = [record["masked"] for record in records if record.get("masked", {}).get("after")]
+    found = [masked for masked in found if masked["after"]["loss"] is not None]
+    if not found:
+        return None
+    after = [masked["after"] for masked in found]
+    return {
+        "loss": float(np.mean([one["loss"] for one in after])),
+        "loss_before": float(np.mean([masked["before"]["loss"] for masked in found])),
+        "unigram_loss": float(np.mean([one["unigram_loss"] for one in after])),
+        "tokens": sum(one["tokens"] for one in after),
+        "new_head": any(one["new_head"] for one in after),
     }
 
 
@@ -115,7 +132,9 @@ def _chosen(arm: Arm, trial: Trial) -> dict[str, Any]:
 def floor_row(floor: Floor, task: Task) -> dict[str, Any]:
     """A rival that needs no encoder, as a row of the record."""
     test = None if floor.test is None else _tested([float(task.score(floor.test.sum(0)))])
-    empty = dict.fromkeys(("settings", "trainable_parameters", "stored_bytes", "predict_seconds_per_1000", "starved"))
+    empty = dict.fromkeys(
+        ("settings", "trainable_parameters", "stored_bytes", "predict_seconds_per_1000", "starved", "masked")
+    )
     return {
         **empty,
         "name": floor.name,
@@ -142,7 +161,7 @@ def floor_row(floor: Floor, task: Task) -> dict[str, Any]:
 def absent_row(arm: Arm, state: str, *, reason: str) -> dict[str, Any]:
     """An arm without a result: "dropped" by the budget, "left" behind in the race, or "failed"."""
     empty = ("settings", "score", "interval", "test", "train_seconds", "total_seconds", "predict_seconds_per_1000")
-    more = ("trainable_parameters", "stored_bytes", "starved")
+    more = ("trainable_parameters", "stored_bytes", "starved", "masked")
     lists: dict[str, Any] = {"scores": [], "details": {}, "tuning": [], "curves": []}
     none = dict.fromkeys((*empty, *more))
     zeros = {

@@ -17,6 +17,7 @@ from unfreeze.compare.recording import prediction_seconds, publish_trial, scored
 from unfreeze.data.splitting import Fold
 from unfreeze.encoders.building import build_model
 from unfreeze.encoders.head_settings import HeadSettings
+from unfreeze.encoders.masked_head import detach_masked_head
 from unfreeze.encoders.outline import Outline
 from unfreeze.encoders.reading_outline import read_outline
 from unfreeze.engine.batches import MOST_TOKENS
@@ -112,7 +113,9 @@ def train(material: Material, trial: Trial, *, runtime: Runtime, folder: Path | 
         runtime=runtime,
         checkpoints=Checkpoints(folder, _fingerprint(material, trial, runtime)) if folder else None,
     )
-    return Trained(model, outline, plan, run.run(watch))
+    state = run.run(watch)
+    detach_masked_head(model)
+    return Trained(model, outline, plan, state)
 
 
 def learned_from(material: Material, trial: Trial) -> Fold:
@@ -126,7 +129,7 @@ def planned(material: Material, trial: Trial, *, runtime: Runtime) -> tuple[nn.M
     strategy = strategy_named(trial.strategy)
     build = {"kind": material.task.kind, "labels": material.task.labels, "seed": trial.settings.seed}
     model = build_model(material.encoder, trial.head, weights="pretrained", **build)  # type: ignore[arg-type]
-    install(strategy, model, material.encoder, seed=trial.settings.seed)
+    install(strategy, model, encoder=material.encoder, seed=trial.settings.seed)
     outline = read_outline(model)
     plan = strategy.plan(outline)
     if plan.encoder_weights == "random":
@@ -193,6 +196,7 @@ def record_of(
     """
     outline, plan, state = trained.outline, trained.plan, trained.state
     ever = plan.ever_trainable
+    kept = outline.size(ever - {*outline.auxiliary}) or outline.size(outline.head)
     return {
         "trial": asdict(trial),
         "state": "diverged" if state.diverged else "done",
@@ -205,8 +209,9 @@ def record_of(
         "batches": state.way,
         "short_memory": state.most_tokens < MOST_TOKENS,
         "trainable_parameters": outline.size(ever),
-        "parameters": outline.size(outline.names),
-        "stored_bytes": 4 * (outline.size(ever) or outline.size(outline.head)),
+        "parameters": outline.size((*outline.encoder, *outline.head)),
+        "stored_bytes": 4 * kept,
+        "masked": state.masked,
         "weights_sha256": weights_digest(trained.model, known=known),
     }
 

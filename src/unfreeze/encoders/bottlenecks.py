@@ -178,7 +178,7 @@ class _AdaptedModel(transformers.PreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         """The table of token embeddings."""
-        return self.model.get_input_embeddings()  # type: ignore[operator]
+        return self.model.get_input_embeddings()
 
     def forward(
         self, input_ids: torch.Tensor | None = None, attention_mask: torch.Tensor | None = None, **inputs: Any

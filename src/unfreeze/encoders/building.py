@@ -60,7 +60,7 @@ def build_model(
         EncoderError: the weights do not fit the configuration, or some are missing or not finite.
     """
     _check(encoder, head, kind, labels)
-    with _seeded(seed), quiet():
+    with seeded(seed), quiet():
         model = _new_model(encoder, head, kind, labels)
         if weights == "pretrained":
             _load_encoder_weights(model, encoder)
@@ -81,7 +81,7 @@ def _check(encoder: Encoder, head: HeadSettings, kind: Kind, labels: tuple[str, 
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seed the CPU's generator within and restore it afterwards; generators of other devices are not touched."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

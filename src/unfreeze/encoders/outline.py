@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 
+AUXILIARY = "masked_head"
+"""Module path of what stands beside the head while a model is trained."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outline:
@@ -18,6 +21,7 @@ class Outline:
         layers: one tuple of names a layer; ``layers[0]`` is nearest the input.
         top: pretrained, above the last layer: pooler, final norm.
         head: new, above everything.
+        auxiliary: new, beside the head: what only training needs, and nobody is handed.
         shared: what feeds several layers (relative position tables and the like); frozen whenever a prefix is.
         sizes: number of scalars in each parameter.
         stack: module path of the list of layers, such as "bert.encoder.layer".
@@ -32,6 +36,7 @@ class Outline:
     sizes: Mapping[str, int]
     stack: str
     base: str
+    auxiliary: tuple[str, ...] = ()
 
     @property
     def depth(self) -> int:
@@ -40,12 +45,12 @@ class Outline:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All parameter names, from the input to the head."""
-        return (*self.encoder, *self.head)
+        """All parameter names, from the input to the head, and what stands beside it."""
+        return (*self.encoder, *self.head, *self.auxiliary)
 
     @property
     def encoder(self) -> tuple[str, ...]:
-        """All pretrained parameters: everything but the head."""
+        """All pretrained parameters: everything but the head and what stands beside it."""
         return (*self.embeddings, *self.shared, *chain.from_iterable(self.layers), *self.top)
 
     def size(self, names: frozenset[str] | tuple[str, ...]) -> int:
@@ -53,8 +58,8 @@ class Outline:
         return sum(self.sizes[name] for name in names)
 
     def part_of(self, name: str) -> str:
-        """Where a parameter lies: "embeddings", "layer 3", "top", "head" or "shared"."""
-        for part in ("embeddings", "top", "head", "shared"):
+        """Where a parameter lies: "embeddings", "layer 3", "top", "head", "auxiliary" or "shared"."""
+        for part in ("embeddings", "top", "head", "auxiliary", "shared"):
             if name in getattr(self, part):
                 return part
         return next(f"layer {i}" for i, names in enumerate(self.layers) if name in names)

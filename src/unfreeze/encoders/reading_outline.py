@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unfreeze.encoders.outline import Outline
+from unfreeze.encoders.outline import AUXILIARY, Outline
 from unfreeze.errors import EncoderError
 
 PROBE_TOKENS = 8
@@ -202,7 +202,7 @@ def _behind(tensors: list[torch.Tensor], known: dict[int, str]) -> frozenset[str
 
 def _sort(model: nn.Module, base_path: str, stack_path: str, reached: _Reached) -> Outline:
     depth = len(reached.points) - 1
-    parts: dict[str, list[str]] = {part: [] for part in ("embeddings", "top", "head", "shared")}
+    parts: dict[str, list[str]] = {part: [] for part in ("embeddings", "top", "head", "auxiliary", "shared")}
     layers: list[list[str]] = [[] for _ in range(depth)]
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     base_prefix = f"{base_path}." if base_path else ""
@@ -213,7 +213,7 @@ def _sort(model: nn.Module, base_path: str, stack_path: str, reached: _Reached) 
         elif not name.startswith(base_prefix):
             if level is not None:
                 raise EncoderError(f"{name!r} lies outside the encoder, but its layers depend on it. {_WAY_OUT}")
-            parts["head"].append(name)
+            parts["auxiliary" if name.startswith(f"{AUXILIARY}.") else "head"].append(name)
         elif level is not None:
             parts["embeddings" if level == 0 else "shared"].append(name)
         elif name in reached.base:
@@ -229,6 +229,7 @@ def _sort(model: nn.Module, base_path: str, stack_path: str, reached: _Reached) 
         sizes=sizes,
         stack=stack_path,
         base=base_path,
+        auxiliary=tuple(parts["auxiliary"]),
     )
 
 

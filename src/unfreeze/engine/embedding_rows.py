@@ -27,11 +27,12 @@ class EmbeddingRows:
             not known which rows the text shows: then the table's own weight learns.
 
     Args:
-        model: with ``get_input_embeddings``.
+        model: with ``get_input_embeddings``; None to leave all to autograd.
         shown: numbers of all tokens that will be trained on, the padding's included, int64; None if that is not known.
     """
 
-    def __init__(self, model: nn.Module, *, shown: torch.Tensor | None = None) -> None:
+    def __init__(self, model: nn.Module | None, *, shown: torch.Tensor | None = None) -> None:
+        model = nn.Module() if model is None else model
         found: Any = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None  # type: ignore[operator]
         plain = type(found) is nn.Embedding and found.max_norm is None and not found.scale_grad_by_freq
         self._table: nn.Embedding | None = found if plain and not found.sparse else None

@@ -4,7 +4,7 @@ A batch is packed where the model packs; elsewhere it goes through in parts of s
 is that of the whole batch: each part's loss is summed and divided by the batch's own number of targets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -24,6 +24,11 @@ from unfreeze.tasks import Feature
 PACKS = ("narrowed", "packed")
 """Ways of batching in which texts lie end to end."""
 
+FURTHER = 1 << 20
+"""Parts of a second pass over a batch are counted from here: they have dropout masks of their own."""
+
+Logits = Callable[[dict[str, torch.Tensor], torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
 
 class BatchGradients:
     """Forward and backward passes of one run.
@@ -38,8 +43,10 @@ class BatchGradients:
         outline: its parts.
         runtime: how to compute.
         dropout: the run's; its ``part`` is set here.
-        shown: what it will be given, so that the optimizer need not know of other words; None if that is not known.
+        rows: of the word embeddings, of the run.
         loss: what a batch is given the gradients of.
+        logits: what a batch is given the loss of: from the model's inputs and the targets, flat, to float32 logits
+            (targets, classes) and the targets they belong to; None for the model's own logits.
     """
 
     def __init__(
@@ -49,14 +56,18 @@ class BatchGradients:
         *,
         runtime: Runtime,
         dropout: Dropout,
-        shown: Sequence[Feature] | None = None,
+        rows: EmbeddingRows | None = None,
         loss: Loss = PLAIN,
+        logits: Logits | None = None,
     ) -> None:
         self._model, self._outline, self._runtime, self._dropout = model, outline, runtime, dropout
-        self._loss = loss
+        self._loss, self._logits = loss, logits or self._own_logits
+        self._first = FURTHER if logits else 0
         self._pad = int(model.config.pad_token_id or 0)  # type: ignore[union-attr,arg-type]
-        self.rows = EmbeddingRows(model, shown=None if shown is None else self._ids(shown))
+        self.rows = rows or EmbeddingRows(model)
         self.way = way_of_batching(model, outline)
+        if self.way == "narrowed" and logits:
+            self.way = "packed"  # a first token is all that the model's own logits need
         self.most_tokens = MOST_TOKENS
 
     def add(self, features: Sequence[Feature], *, start: Start | None, number: float) -> float:
@@ -93,22 +104,24 @@ class BatchGradients:
     def _add(self, features: Sequence[Feature], parts: list[list[int]], start: Start | None, number: float) -> float:
         total = 0.0
         with self.rows.accumulating(self._ids(features)):
-            for self._dropout.part, part in enumerate(parts):
+            for number_of_part, part in enumerate(parts):
+                self._dropout.part = self._first + number_of_part
                 total += self._add_part([features[i] for i in part], part, start, number)
         return total
 
+    def _own_logits(self, inputs: dict[str, torch.Tensor], targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._model(**inputs).logits.float().flatten(0, -2), targets
+
     def _ids(self, features: Sequence[Feature]) -> torch.Tensor:
-        """All tokens of some features, and the padding."""
-        ids = [self._pad, *(i for feature in features for i in feature.inputs["input_ids"])]
-        return torch.tensor(ids, device=self._runtime.device)
+        return token_ids(features, pad=self._pad, device=self._runtime.device)
 
     def _add_part(self, members: Sequence[Feature], part: Sequence[int], start: Start | None, number: float) -> float:
         inputs = collate(members, pad_token_id=self._pad, device=self._runtime.device)
         targets = collate_targets(members, self._runtime.device).flatten()
         with self._how(members, part, start):
             with self._runtime.computing():
-                logits = self._model(**inputs).logits
-            loss = self._loss.summed(logits.float().flatten(0, -2), targets)
+                logits, targets = self._logits(inputs, targets)
+            loss = self._loss.summed(logits, targets)
             with self._runtime.computing(backward=True):
                 (loss / (number or 1)).backward()
         return float(loss.detach())
@@ -126,6 +139,11 @@ class BatchGradients:
         if start is not None:
             return start.packed_at(self._model, part, packing=packing)
         return packed(self._model, self._outline, packing=packing)
+
+
+def token_ids(features: Sequence[Feature], *, pad: int, device: str) -> torch.Tensor:
+    """All tokens of some features, and the padding, int64."""
+    return torch.tensor([pad, *(i for feature in features for i in feature.inputs["input_ids"])], device=device)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

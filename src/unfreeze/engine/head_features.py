@@ -19,7 +19,7 @@ from unfreeze.engine.batches import canonical_batches, collate
 from unfreeze.engine.prefix import Start
 from unfreeze.engine.runtime import Runtime
 from unfreeze.engine.stages import enter_stage
-from unfreeze.plan import Plan
+from unfreeze.plan import TASK, Plan
 from unfreeze.tasks import Feature
 
 LINE = 16
@@ -85,7 +85,7 @@ class HeadTable:
 def head_linear(model: nn.Module, plan: Plan) -> str | None:
     """The module path of the linear layer that a plan trains alone and at the full rate; None if it is another plan."""
     stage = plan.stages[0]
-    if len(plan.stages) > 1 or stage.objective != "task":
+    if len(plan.stages) > 1 or stage.objective != TASK:
         return None
     if plan.encoder_weights != "pretrained" or plan.head_fit != "gradient":
         return None

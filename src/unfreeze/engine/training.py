@@ -14,8 +14,10 @@ from unfreeze.encoders.outline import Outline
 from unfreeze.engine.batches import MOST_TOKENS, order_of
 from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.dropout import Dropout
-from unfreeze.engine.gradients import BatchGradients
+from unfreeze.engine.embedding_rows import EmbeddingRows
+from unfreeze.engine.gradients import BatchGradients, token_ids
 from unfreeze.engine.loss import loss_for
+from unfreeze.engine.masked_language import MaskedLanguage
 from unfreeze.engine.optimizer import build_optimizer, set_rates
 from unfreeze.engine.prediction import logits_of, summed_loss
 from unfreeze.engine.prefix import PrefixMemory, Start
@@ -77,6 +79,8 @@ class State:
         diverged: why the run was stopped, if it was.
         way: how its batches are computed, see ``way_of_batching``.
         most_tokens: of one part of a batch; less than ``MOST_TOKENS`` where memory was short.
+        masked: where something is masked, how well that was predicted on the validation features "before" and "after"
+            training, see ``MaskedLanguage.measured``.
     """
 
     epoch: int = 0
@@ -89,6 +93,7 @@ class State:
     diverged: str | None = None
     way: str = ""
     most_tokens: int = MOST_TOKENS
+    masked: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +148,14 @@ class Run:
         shown = [data.features[place] for place in data.train]
         classes = int(model.config.num_labels)  # type: ignore[union-attr,arg-type]
         self._loss = loss_for(settings, targets=_targets_of(shown).to(runtime.device), classes=classes)
-        self._gradients = BatchGradients(
-            model, outline, runtime=runtime, dropout=self._dropout, shown=shown, loss=self._loss
+        rows = EmbeddingRows(None)  # to a masked-language-model head the whole table is tied
+        if plan.masking is None:
+            pad = int(model.config.pad_token_id or 0)  # type: ignore[union-attr,arg-type]
+            rows = EmbeddingRows(model, shown=token_ids(shown, pad=pad, device=runtime.device))
+        usual: Any = {"runtime": runtime, "dropout": self._dropout}
+        self._gradients = BatchGradients(model, outline, **usual, rows=rows, loss=self._loss)
+        self._masked = plan.masking and MaskedLanguage(
+            model, outline, masking=plan.masking, seed=settings.seed, **usual
         )
         self._optimizer = build_optimizer(model, plan, settings=settings, instead=self._gradients.rows.instead)
         self._state = State()
@@ -170,6 +181,8 @@ class Run:
         self._resume()
         self._state.way, self._gradients.most_tokens = self._gradients.way, self._state.most_tokens
         since = last = time.perf_counter()
+        if not self._state.masked:
+            self._measure_masked("before")
         while not self._done():
             if watch.stop():
                 self._save(time.perf_counter() - since)
@@ -183,9 +196,17 @@ class Run:
             if now - last > watch.checkpoint_seconds and not self._state.diverged:
                 self._save(now - since)
                 since = last = time.perf_counter()
-        self._state.seconds += time.perf_counter() - since
         self._restore_best()
+        self._measure_masked("after")
+        self._state.seconds += time.perf_counter() - since
         return self._state
+
+    def _measure_masked(self, when: str) -> None:
+        if self._masked and self._data.validation:
+            known, features = (
+                [self._data.features[p] for p in some] for some in (self._data.train, self._data.validation)
+            )
+            self._state.masked[when] = self._masked.measured(known, features)
 
     def _done(self) -> bool:
         state = self._state
@@ -229,10 +250,8 @@ class Run:
         rate = settings.learning_rate * settings.rate_share(step, self._total)
         set_rates(self._optimizer, rate=rate, stage_index=self._plan.stages.index(self._stage))
         torch.manual_seed(int(np.random.SeedSequence([settings.seed, step]).generate_state(1)[0]))
-        number = self._loss.number(_targets_of(features))
         self._dropout.step = step
-        loss = self._gradients.add(features, start=self._start(places), number=number)
-        state.most_tokens = self._gradients.most_tokens
+        loss = self._add_gradients(features, places, step)
         if not math.isfinite(loss):
             state.diverged = f"the loss became {loss} at step {step + 1} of {self._total}"
             return False
@@ -246,9 +265,19 @@ class Run:
         if self._gradients.rows.learn:
             self._gradients.rows.put_back()
         state.batch += 1
-        state.loss_sum += loss
-        state.targets += number
         return True
+
+    def _add_gradients(self, features: Sequence[Feature], places: Sequence[int], step: int) -> float:
+        """Add the gradients of what the stage minimises; the loss, of which only the task's is summed for the curve."""
+        state, objective, loss = self._state, self._stage.objective, 0.0  # type: ignore[union-attr]
+        if objective.task:
+            number = self._loss.number(_targets_of(features))
+            loss = self._gradients.add(features, start=self._start(places), number=number / objective.task)
+            state.most_tokens = self._gradients.most_tokens
+            state.loss_sum, state.targets = state.loss_sum + loss, state.targets + number
+        if self._masked and objective.masked:
+            loss += self._masked.add(features, step=step, weight=objective.masked)
+        return loss
 
     def _end_epoch(self) -> Epoch:
         """Validate, remember the best weights, begin the next pass."""

@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(int(threads))
     settings = (Path(folder) / "config.json").read_text(encoding="utf-8")
     if '"unfreeze-encoder"' in settings:
-        import unfreeze.encoders.pooled  # noqa: F401  # registers our own heads; plain transformers refuses them
+        import unfreeze.encoders.pooled  # registers our own heads; plain transformers refuses them
     if '"unfreeze-adapted"' in settings:
         import unfreeze.encoders.bottlenecks  # noqa: F401  # likewise
     name = {"sequence": "AutoModelForSequenceClassification", "token": "AutoModelForTokenClassification"}[kind]

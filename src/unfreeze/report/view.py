@@ -134,8 +134,20 @@ def _notes(arm: Mapping[str, Any], pair: Mapping[str, Any] | None) -> Iterator[t
         yield "short memory", f"in {arm['short_memory_runs']} of {runs} batches were cut in parts; no gradient differs"
     if (arm["settings"] or {}).get("batches") == "padded":
         yield "padded", "padding shines through in this family: batches are padded, the slow way"
+    if arm.get("masked"):
+        yield "masked", _masked(arm["masked"])
     if pair and pair["note"] and not arm["starved"]:
         yield "not settled", pair["note"]
+
+
+def _masked(found: Mapping[str, Any]) -> str:
+    """How well hidden tokens were predicted, and what stood in the way."""
+    said = (
+        f"hidden tokens were predicted at a loss of {found['loss']:.1f} nats each ({found['loss_before']:.1f} before "
+        f"training; {found['unigram_loss']:.1f} for who guesses by frequency; {counted(found['tokens'], 'token')})"
+    )
+    handicap = "; the encoder brings no masked-language-model head, so that is new, which is a handicap"
+    return said + (handicap if found["new_head"] else "")
 
 
 def _figure(value: Any) -> str:

@@ -4,6 +4,7 @@ import pkgutil
 from importlib import import_module
 
 from unfreeze.strategies._base import (
+    ALL,
     STRATEGIES,
     Search,
     Strategy,
@@ -19,6 +20,7 @@ for _module in sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.na
     import_module(f"{__name__}.{_module}")
 
 __all__ = [
+    "ALL",
     "STRATEGIES",
     "Search",
     "Strategy",

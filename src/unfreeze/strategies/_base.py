@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from unfreeze.encoders.outline import Outline
 from unfreeze.errors import SettingsError, UnknownName
@@ -27,8 +27,8 @@ class Search:
             Peters, Ruder & Smith 2019, arXiv:1903.05987, section 4).
         floor: a floor shows what the others must beat; it is tried once and never handed over.
         priority: where the budget is short, strategies of a lower number are kept first.
-        on_request: whether it is tried only where the user names it, as those are that cost what training everything
-            costs, and save bytes, not time.
+        kind: of the tasks that it is for, "sequence" or "token"; None for all.
+        by_default: whether it is compared where the user names no strategies; others are named, or all are.
         batch_sizes: what random search and TPE choose among, the usual first, as in the next three (Devlin et al. 2019,
             arXiv:1810.04805, section A.3).
         weight_decays: likewise (from none to that of Liu et al. 2019, arXiv:1907.11692, table 10).
@@ -42,7 +42,8 @@ class Search:
     reads_layers: bool = False
     floor: bool = False
     priority: int = 50
-    on_request: bool = False
+    kind: Literal["sequence", "token"] | None = None
+    by_default: bool = False
     batch_sizes: tuple[int, ...] = (16, 32)
     weight_decays: tuple[float, ...] = (0.01, 0.0, 0.1)
     warmup_shares: tuple[float, ...] = (0.1, 0.06, 0.2)
@@ -66,7 +67,7 @@ class Search:
 class Strategy(Protocol):
     """Settings that turn the outline of a model into a plan: pure, no torch, no optimizer, no callback.
 
-    A strategy that adds modules to the model also has ``install(model, encoder, *, seed)``, called once, before the
+    A strategy that adds modules to the model also has ``install(model, *, encoder, seed)``, called once, before the
     outline is read; its plans must do with an outline without these modules, too. If what is handed over shall be
     another model than the one that learned, it has ``merge(model)``, called on a copy, which gives that.
     """
@@ -78,6 +79,9 @@ class Strategy(Protocol):
         """Who learns, and when, on a model with this outline."""
         ...
 
+
+ALL = "all"
+"""Stands for every strategy that suits the task."""
 
 S = TypeVar("S", bound=type)
 STRATEGIES: dict[str, type[Strategy]] = {}
@@ -122,7 +126,7 @@ def strategy_named(spelling: str) -> Strategy:
     return replace(made, **changes)  # type: ignore[type-var]
 
 
-def install(strategy: Strategy, model: Any, encoder: "Encoder", *, seed: int) -> None:
+def install(strategy: Strategy, model: Any, *, encoder: "Encoder", seed: int) -> None:
     """Let a strategy add its modules to a model, if it adds any.
 
     Args:
@@ -132,7 +136,7 @@ def install(strategy: Strategy, model: Any, encoder: "Encoder", *, seed: int) ->
         seed: of new weights.
     """
     if adds_modules(strategy):
-        strategy.install(model, encoder, seed=seed)
+        strategy.install(model, encoder=encoder, seed=seed)  # type: ignore[attr-defined]
 
 
 def adds_modules(strategy: Strategy) -> bool:

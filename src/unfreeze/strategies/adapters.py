@@ -22,9 +22,7 @@ from unfreeze.strategies._base import Search, strategy
 PLACEMENTS = ("houlsby", "pfeiffer")
 
 
-@strategy(
-    "adapters", Search(learning_rate=(3e-4, 1e-2), num_train_epochs=12, min_steps=400, priority=65, on_request=True)
-)
+@strategy("adapters", Search(learning_rate=(3e-4, 1e-2), num_train_epochs=12, min_steps=400, priority=65))
 @dataclass(frozen=True, slots=True)
 class Adapters:
     """Bottlenecks in every layer and the head learn; with the placement "houlsby" the layers' norms, too.
@@ -37,7 +35,7 @@ class Adapters:
     size: int = 64
     placement: str = "houlsby"
 
-    def install(self, model: Any, encoder: Any, *, seed: int) -> None:
+    def install(self, model: Any, *, encoder: Any, seed: int) -> None:
         """Add the bottlenecks to a model.
 
         Args:

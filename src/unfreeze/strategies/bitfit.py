@@ -17,9 +17,7 @@ from unfreeze.plan import Plan, one_stage
 from unfreeze.strategies._base import Search, strategy
 
 
-@strategy(
-    "bitfit", Search(learning_rate=(3e-4, 1e-2), num_train_epochs=12, min_steps=400, priority=70, on_request=True)
-)
+@strategy("bitfit", Search(learning_rate=(3e-4, 1e-2), num_train_epochs=12, min_steps=400, priority=70))
 @dataclass(frozen=True, slots=True)
 class BitFit:
     """All biases of the encoder learn, those of norms too, and the head."""

@@ -14,7 +14,7 @@ from unfreeze.plan import Plan, one_stage
 from unfreeze.strategies._base import Search, strategy
 
 
-@strategy("full", Search(learning_rate=(3e-5, 3e-4), num_train_epochs=8, priority=10))
+@strategy("full", Search(learning_rate=(3e-5, 3e-4), num_train_epochs=8, priority=10, by_default=True))
 @dataclass(frozen=True, slots=True)
 class Full:
     """Every parameter learns, at one rate, from the first step."""

@@ -16,7 +16,7 @@ from unfreeze.plan import Group, Plan, Stage
 from unfreeze.strategies._base import Search, strategy
 
 
-@strategy("gradual", Search(learning_rate=(3e-5, 1e-3), num_train_epochs=10, priority=40))
+@strategy("gradual", Search(learning_rate=(3e-5, 1e-3), num_train_epochs=10, priority=40, by_default=True))
 @dataclass(frozen=True, slots=True)
 class Gradual:
     """Head first, then the layers from the top, then the embeddings.

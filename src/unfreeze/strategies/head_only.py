@@ -17,7 +17,10 @@ from unfreeze.strategies._base import Search, strategy
 
 
 @strategy(
-    "head-only", Search(learning_rate=(3e-4, 3e-2), num_train_epochs=40, min_steps=600, reads_layers=True, priority=20)
+    "head-only",
+    Search(
+        learning_rate=(3e-4, 3e-2), num_train_epochs=40, min_steps=600, reads_layers=True, priority=20, by_default=True
+    ),
 )
 @dataclass(frozen=True, slots=True)
 class HeadOnly:

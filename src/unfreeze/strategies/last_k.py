@@ -15,7 +15,7 @@ from unfreeze.plan import Plan, one_stage
 from unfreeze.strategies._base import Search, strategy
 
 
-@strategy("last-k", Search(learning_rate=(3e-5, 1e-3), num_train_epochs=10, priority=30))
+@strategy("last-k", Search(learning_rate=(3e-5, 1e-3), num_train_epochs=10, priority=30, by_default=True))
 @dataclass(frozen=True, slots=True)
 class LastK:
     """The top ``k`` layers learn.

@@ -17,7 +17,7 @@ from unfreeze.plan import Plan, one_stage
 from unfreeze.strategies._base import Search, strategy
 
 
-@strategy("lora", Search(learning_rate=(3e-4, 1e-2), num_train_epochs=12, min_steps=400, priority=60, on_request=True))
+@strategy("lora", Search(learning_rate=(3e-4, 1e-2), num_train_epochs=12, min_steps=400, priority=60))
 @dataclass(frozen=True, slots=True)
 class Lora:
     """Low-rank updates and the head learn. Settings as in peft.
@@ -35,7 +35,7 @@ class Lora:
     lora_dropout: float = 0.1
     target_modules: str = ""
 
-    def install(self, model: Any, encoder: Any, *, seed: int) -> None:
+    def install(self, model: Any, *, encoder: Any, seed: int) -> None:
         """Add the updates to a model.
 
         Args:

@@ -13,7 +13,7 @@ from unfreeze.plan import Plan, one_stage
 from unfreeze.strategies._base import Search, strategy
 
 
-@strategy("scratch", Search(learning_rate=(5e-5, 2e-3), num_train_epochs=3, floor=True, priority=90))
+@strategy("scratch", Search(learning_rate=(5e-5, 2e-3), num_train_epochs=3, floor=True, priority=90, by_default=True))
 @dataclass(frozen=True, slots=True)
 class Scratch:
     """Everything learns, and starts from random weights."""

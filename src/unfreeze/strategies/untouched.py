@@ -15,7 +15,10 @@ from unfreeze.strategies._base import Search, strategy
 
 
 @strategy(
-    "untouched", Search(learning_rate=None, num_train_epochs=0, min_steps=0, reads_layers=True, floor=True, priority=0)
+    "untouched",
+    Search(
+        learning_rate=None, num_train_epochs=0, min_steps=0, reads_layers=True, floor=True, priority=0, by_default=True
+    ),
 )
 @dataclass(frozen=True, slots=True)
 class Untouched:

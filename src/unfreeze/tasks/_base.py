@@ -37,12 +37,15 @@ class Feature:
         targets: class numbers: one for the whole text, or one a token with ``IGNORED`` where nothing is to be said.
         words: for token tasks, the word that each token speaks for, -1 for none; over all windows
             each word has one such token, or none at all.
+        spans: first token, and token after the last, of each stretch that the labels name, such as an entity; those
+            that lie wholly in what this feature speaks for.
     """
 
     example: int
     inputs: Mapping[str, Sequence[int]]
     targets: tuple[int, ...]
     words: tuple[int, ...] = ()
+    spans: tuple[tuple[int, int], ...] = ()
 
     @property
     def length(self) -> int:

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from unfreeze.data.audit import Count
 from unfreeze.data.example import Example
+from unfreeze.data.tags import spans_of
 from unfreeze.encoders.loading import Encoder
 from unfreeze.tasks._base import IGNORED, Encoded, Feature
 
@@ -150,13 +151,21 @@ def _feature(
     number: Mapping[str, int],
 ) -> Feature:
     ids, words = list(frame.before), [-1] * len(frame.before)
+    begins: list[int] = []  # for each word of the window, its first token
     for word in range(window.start, window.end):
         speaks = window.first <= word < window.last
+        begins.append(len(ids))
         ids += pieces[word]
         words += [word if speaks and i == 0 else -1 for i in range(len(pieces[word]))]
+    begins.append(len(ids))
     ids += frame.after
     words += [-1] * len(frame.after)
     tags = example.target or ()
     targets = tuple(number.get(tags[word], IGNORED) if word >= 0 and tags else IGNORED for word in words)
     inputs = {"input_ids": ids, "attention_mask": [1] * len(ids)} | {key: [0] * len(ids) for key in frame.zeros}
-    return Feature(index, inputs, targets, tuple(words))
+    spans = tuple(
+        (begins[start - window.start], begins[end - window.start])
+        for start, end, _ in spans_of(tags)
+        if window.first <= start and end <= window.last
+    )
+    return Feature(index, inputs, targets, tuple(words), tuple(span for span in spans if span[0] < span[1]))
