@@ -161,7 +161,7 @@ def make_arms(
     rates, too (one, if ``tuning`` is 1): an arm that has more heads to choose among tries fewer rates. Where the user
     fixed the rate, or listed values to choose among, a grid has all heads, all of these values, and nothing else. A
     floor that learns is tried once. With ``tuning`` 0 nothing is searched: each arm has the middle of its rates and
-    the last of its heads, which reads the most.
+    the last of its linear heads, which reads the most.
 
     Args:
         names: strategies as the user spells them; None for the usual ones, "all" for every one that suits the task.
@@ -187,7 +187,7 @@ def make_arms(
             tuning + len(material.task.heads(reads_layers=False)) - 1, *(n - 1 + min(2, tuning) for n in most), 1
         )
     else:
-        heads = [some[-1:] for some in heads]
+        heads = [tuple(head for head in some if head.is_linear)[-1:] for some in heads]
     arms = [
         _arm(strategy, some, said, trials=usual, features=features, seed=seed)
         for strategy, some in zip(chosen, heads, strict=True)

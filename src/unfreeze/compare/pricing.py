@@ -164,6 +164,11 @@ def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:
     return STARTING + arm.longest * (learned + validated) + tested
 
 
+def price_of_first(arm: Arm, material: Material, *, speed: Speed) -> float:
+    """Seconds that the first trial of an arm's search takes at the most: its first head is the cheapest."""
+    return price_of_trial(replace(arm, heads=arm.heads[:1]), material, speed=speed)
+
+
 def _share_of_head(head: HeadSettings, material: Material, outline: Outline) -> float:
     """What a head takes of a step of everything: its weights against those of the layers, for as many rows."""
     if head.is_linear:
