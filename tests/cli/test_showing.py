@@ -49,7 +49,7 @@ def test_help_names_every_strategy_and_says_what_it_does(verb):
     text = say(verb, "--help").out
     for name, cls in STRATEGIES.items():
         summary = sys.modules[cls.__module__].__doc__.strip().partition("\n")[0]
-        assert f"  {name:<10} {summary}" in text
+        assert f"  {name:<{max(map(len, STRATEGIES))}} {summary}" in text
 
 
 @pytest.mark.parametrize("verb", ["compare", "fit", "predict", "demo"])

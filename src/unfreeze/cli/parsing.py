@@ -116,9 +116,10 @@ Deleting it is safe at any moment and costs nothing but time. It can reveal the 
 def _strategies() -> str:
     """A line for each way of fine-tuning, from its own file."""
     lines = ["ways of fine-tuning (--strategies a,b; settings as in last-k:k=4):"]
+    width = max(map(len, STRATEGIES))
     for name, cls in sorted(STRATEGIES.items(), key=lambda item: (item[1].search.floor, item[1].search.priority)):
         summary = (sys.modules[cls.__module__].__doc__ or "").strip().partition("\n")[0]
-        lines.append(f"  {name:<10} {summary}")
+        lines.append(f"  {name:<{width}} {summary}")
     floors = [name for name, cls in STRATEGIES.items() if cls.search.floor]
     lines.append(f"{' and '.join(floors)} are floors: they show what the others must beat, and give no model.")
     return "\n".join(lines)

@@ -22,6 +22,8 @@ class Outline:
         sizes: number of scalars in each parameter.
         stack: module path of the list of layers, such as "bert.encoder.layer".
         base: module path of the pretrained model inside the whole, such as "bert".
+        output_norm: the norm that what the layers give passes last, for the head to read: within the last layer where
+            norms come last, within the top where they come first; empty where none was found.
     """
 
     embeddings: tuple[str, ...]
@@ -32,6 +34,7 @@ class Outline:
     sizes: Mapping[str, int]
     stack: str
     base: str
+    output_norm: tuple[str, ...] = ()
 
     @property
     def depth(self) -> int:
