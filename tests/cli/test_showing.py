@@ -109,6 +109,21 @@ def test_tables_are_never_wider_than_asked_and_lose_no_text():
     assert " ".join(" ".join(lines).split()) == ("word " * 60).strip()
 
 
+def test_a_plan_says_at_which_shares_of_the_rate_its_stages_learn():
+    def stage(start, *shares):
+        rates = [{"learns": "head", "lr_scale": share, "trainable_parameters": 1} for share in shares]
+        usual = {"learns": "head", "trainable_parameters": 10.0, "share": 1.0, "learning_rates": [1e-4]}
+        return usual | {"start": start, "rates": rates}
+
+    def told(*stages):
+        return plan_table(plan(arms=[arm | {"stages": stages} for arm in plan()["arms"]]))
+
+    assert "×" not in told(stage(0.0, 1.0), stage(0.5, 1.0))
+    assert "0.0001 × 0.478 to 1" in told(stage(0.0, 1.0, 0.9, 0.4783))
+    lines = [line for line in told(stage(0.0, 30.0), stage(0.3, 1.0)).splitlines() if "×" in line]
+    assert ["0.0001 × 30" in lines[0], "0.0001" in lines[1], "× 1" in lines[1]] == [True, False, True]
+
+
 def arm(name, **changed):
     usual = {"number": None, "floor": False, "score": 0.8, "interval": [0.7, 0.9], "test": None, "train_seconds": 0.2}
     usual |= {"trainable_parameters": 770.0, "state": "done", "reason": "", "starved": None, "runs": 2}

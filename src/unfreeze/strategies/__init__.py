@@ -4,8 +4,20 @@ import pkgutil
 from importlib import import_module
 
 from unfreeze.strategies._base import STRATEGIES, Search, Strategy, spelling_of, strategy, strategy_named
+from unfreeze.strategies._describing import Description, Setting, description_of, stage_rows
 
 for _module in sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")):
     import_module(f"{__name__}.{_module}")
 
-__all__ = ["STRATEGIES", "Search", "Strategy", "spelling_of", "strategy", "strategy_named"]
+__all__ = [
+    "STRATEGIES",
+    "Description",
+    "Search",
+    "Setting",
+    "Strategy",
+    "description_of",
+    "spelling_of",
+    "stage_rows",
+    "strategy",
+    "strategy_named",
+]

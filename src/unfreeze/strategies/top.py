@@ -1,9 +1,9 @@
-"""Train only what the encoder ends with, its last norm and the pretrained top, and the head.
+"""Train only the encoder's last norm, what is pretrained above it, and the head.
 
-Source: the claim that in fine-tuning inner layers stay frozen and "only the output embedding layers" are updated, which
-is no description of the usual way (Devlin et al. 2019, arXiv:1810.04805, section 3.2: all parameters learn), taken
-here at its word. That a norm's gain and bias are worth training by themselves: Qi et al. 2022, "Parameter-Efficient
-Tuning on Layer Normalization", arXiv:2211.08682, where it is all norms, 0.03 % of the parameters.
+Source: Qi et al. 2022, "Parameter-Efficient Tuning on Layer Normalization", arXiv:2211.08682: training the gain and
+bias of norms alone, there of all of them, 0.03 % of the parameters. Which norm, here, comes from a claim that is often
+read: that in fine-tuning the inner layers stay frozen and only the output layers are updated. It is no description of
+the usual way (Devlin et al. 2019, arXiv:1810.04805, section 3.2: all parameters learn); here it is taken at its word.
 
 Use it when the head alone is too little and next to nothing may be stored a task: it adds the pooler, where the
 encoder has one that is read, and two numbers a hidden unit to the head.
