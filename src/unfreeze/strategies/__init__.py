@@ -4,8 +4,22 @@ import pkgutil
 from importlib import import_module
 
 from unfreeze.strategies._base import ALL, STRATEGIES, Search, Strategy, install, spelling_of, strategy, strategy_named
+from unfreeze.strategies._describing import Description, Setting, description_of, stage_rows
 
 for _module in sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")):
     import_module(f"{__name__}.{_module}")
 
-__all__ = ["ALL", "STRATEGIES", "Search", "Strategy", "install", "spelling_of", "strategy", "strategy_named"]
+__all__ = [
+    "ALL",
+    "STRATEGIES",
+    "Description",
+    "Search",
+    "Setting",
+    "Strategy",
+    "description_of",
+    "install",
+    "spelling_of",
+    "stage_rows",
+    "strategy",
+    "strategy_named",
+]
