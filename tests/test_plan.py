@@ -76,5 +76,15 @@ def test_what_learns_and_at_which_share_follows_from_the_groups():
     assert Plan((Stage(0.0, ()),)).ever_trainable == frozenset()
 
 
+def test_an_outline_tells_in_words_where_parameters_lie():
+    parts = outline(5)
+    assert parts.told(frozenset(parts.names)) == "embeddings, shared, layers 0–4, top, head"
+    assert parts.told(frozenset()) == ""
+    some = frozenset({*parts.layers[0], *parts.layers[2], *parts.layers[3], "layer.4.bias", "head.weight"})
+    assert parts.told(some) == "layer 0, layers 2–3, layer 4 in part, head in part"
+    biases = frozenset(f"layer.{i}.bias" for i in range(5))
+    assert parts.told(biases) == "layers 0–4 in part"
+
+
 def test_plans_are_equal_by_value():
     assert one_stage(("a",), ["b"]) == one_stage(["a"], ("b",)) != one_stage(("a", "b"))

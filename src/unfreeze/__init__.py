@@ -6,6 +6,7 @@ Nothing heavy is imported until it is used, so that ``unfreeze --help`` answers 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from unfreeze.describing import list_strategies, strategy_card
 from unfreeze.errors import UnfreezeError
 
 # The function takes the place of the package ``unfreeze.compare``, which front.py has loaded by then: a package takes
@@ -27,8 +28,10 @@ __all__ = [
     "UnfreezeError",
     "compare",
     "fit",
+    "list_strategies",
     "load_comparison",
     "load_model",
+    "strategy_card",
 ]
 
 _BRINGS_TORCH = {"FineTuned": "unfreeze.export.handing_over", "load_model": "unfreeze.export.handing_over"}

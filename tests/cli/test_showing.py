@@ -49,7 +49,7 @@ def test_help_names_every_strategy_and_says_what_it_does(verb):
     text = say(verb, "--help").out
     for name, cls in STRATEGIES.items():
         summary = sys.modules[cls.__module__].__doc__.strip().partition("\n")[0]
-        assert f"  {name:<11} {summary}" in text
+        assert f"  {name:<{max(map(len, STRATEGIES))}} {summary}" in text
 
 
 @pytest.mark.parametrize("verb", ["compare", "fit", "predict", "demo"])
@@ -89,7 +89,12 @@ def test_a_race_is_explained_and_a_run_to_the_end_is_none():
 
 
 def test_tables_are_never_wider_than_asked_and_lose_no_text():
-    stage = {"start": 0.0, "learns": "embeddings, layers 0–11, top, head", "trainable_parameters": 22_700_000.0}
+    stage = {
+        "start": 0.0,
+        "learns": "embeddings, layers 0–11, top, head",
+        "trainable_parameters": 22_700_000.0,
+        "objective": "",
+    }
     stage |= {"share": 1.0, "learning_rates": [2e-5, 1e-4]}
     arms = [arm | {"stages": [stage]} for arm in plan()["arms"]]
     text = plan_table(plan(arms=arms))
@@ -107,6 +112,27 @@ def test_tables_are_never_wider_than_asked_and_lose_no_text():
     lines = rendered(Text("word " * 60), 40).splitlines()
     assert max(map(len, lines)) <= 40
     assert " ".join(" ".join(lines).split()) == ("word " * 60).strip()
+
+
+def test_a_plan_says_at_which_shares_of_the_rate_its_stages_learn():
+    def stage(start, *shares):
+        rates = [{"learns": "head", "lr_scale": share, "trainable_parameters": 1} for share in shares]
+        usual = {
+            "learns": "head",
+            "objective": "",
+            "trainable_parameters": 10.0,
+            "share": 1.0,
+            "learning_rates": [1e-4],
+        }
+        return usual | {"start": start, "rates": rates}
+
+    def told(*stages):
+        return plan_table(plan(arms=[arm | {"stages": stages} for arm in plan()["arms"]]))
+
+    assert "×" not in told(stage(0.0, 1.0), stage(0.5, 1.0))
+    assert "0.0001 × 0.478 to 1" in told(stage(0.0, 1.0, 0.9, 0.4783))
+    lines = [line for line in told(stage(0.0, 30.0), stage(0.3, 1.0)).splitlines() if "×" in line]
+    assert ["0.0001 × 30" in lines[0], "0.0001" in lines[1], "× 1" in lines[1]] == [True, False, True]
 
 
 def arm(name, **changed):

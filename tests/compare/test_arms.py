@@ -108,8 +108,11 @@ def test_few_rows_get_more_epochs_instead_of_fewer_steps(material: Material) -> 
 
 
 def test_arms_come_by_priority_and_floors_last(material: Material) -> None:
-    names = [arm.name for arm in make_arms(None, material, tuning=1, overrides={}, seed=0)]
-    assert names == ["full", "head-only", "last-k", "gradual", "untouched", "scratch"]
+    arms = make_arms(("all",), material, tuning=1, overrides={}, seed=0)
+    order = [(arm.strategy.search.floor, arm.strategy.search.priority) for arm in arms]
+    assert order == sorted(order)
+    names = [arm.name for arm in arms]
+    assert [*names[:3], *names[-2:]] == ["full", "head-only", "last-k", "untouched", "scratch"]
 
 
 def test_the_arm_with_the_most_heads_has_two_rates_to_try_unless_one_is_asked_for(material: Material) -> None:
@@ -141,12 +144,9 @@ def test_a_head_in_closed_form_is_linear_and_of_one_layer_none_is_a_mix(material
 def test_a_fixed_rate_leaves_the_heads_to_try(material: Material) -> None:
     arms = make_arms(None, material, tuning=3, overrides={"learning_rate": 0.001}, seed=7)
     assert {arm.rates for arm in arms if arm.learns} == {(0.001,)}
-    assert {arm.name: arm.tuning_trials for arm in arms if not arm.strategy.search.floor} == {
-        "full": 3,
-        "head-only": 4,
-        "last-k": 3,
-        "gradual": 3,
-    }
+    rivals = [arm for arm in arms if not arm.strategy.search.floor]
+    assert {arm.name for arm in rivals} > {"full", "head-only"}
+    assert all(arm.tuning_trials == 3 + arm.strategy.search.reads_layers for arm in rivals)
     assert {arm.base.seed for arm in arms} == {7}
 
 

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from torch import nn
 
 from runs import SETTINGS, make_model
+from tiny import FAMILIES
 from unfreeze.engine.optimizer import build_optimizer, set_rates
 from unfreeze.plan import Group, Plan, Stage, one_stage
 from unfreeze.strategies import strategy_named
@@ -65,3 +67,24 @@ def test_a_stage_sets_each_groups_share_of_the_rate(encoder_of):
     assert rates() == {**dict.fromkeys(head, 2.0), **dict.fromkeys(layer, 0.0)}
     set_rates(optimizer, rate=2.0, stage_index=1)
     assert rates() == {**dict.fromkeys(head, 1.0), **dict.fromkeys(layer, 0.2)}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("decay", [0.9, 0.5])
+def test_rates_fall_with_depth_as_computed_by_hand(decay, family, encoder_of):
+    """Whose rate is which is read off the names alone here, not off the outline that the strategy reads."""
+    model, outline = make_model(encoder_of(family))
+    plan = strategy_named(f"layer-decay:decay={decay}").plan(outline)
+    optimizer = build_optimizer(model, plan, settings=SETTINGS)
+    set_rates(optimizer, rate=3e-4, stage_index=0)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    rates = {names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates.keys() == set(names.values())
+    seen = set()
+    for name, rate in rates.items():
+        layer = re.search(r"\.layers?\.(\d)\.", name)
+        above = re.match(r"classifier|pre_classifier|pooler|head|\w+\.pooler|model\.final_norm", name)
+        distance = 0 if above else 3 - int(layer.group(1)) if layer else 4
+        assert rate == pytest.approx(3e-4 * decay**distance, rel=1e-12), name
+        seen.add(distance)
+    assert seen == {0, 1, 2, 3, 4}

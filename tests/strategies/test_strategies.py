@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,9 @@ from unfreeze.strategies import STRATEGIES, Search, spelling_of, strategy, strat
 
 def outline(depth):
     layers = tuple((f"layer.{i}",) for i in range(depth))
-    return Outline(("embed",), layers, ("pooler",), ("head",), ("shared",), {}, "layer", "base")
+    norm = (f"layer.{depth - 1}.norm",)
+    whole = (*layers[:-1], (*layers[-1], *norm))
+    return Outline(("embed",), whole, ("pooler",), ("head",), ("shared",), {}, "layer", "base", output_norm=norm)
 
 
 def test_full_and_scratch_train_everything_and_differ_in_where_they_start():
@@ -31,7 +34,8 @@ def test_head_only_trains_the_head_and_untouched_nothing():
 def test_last_k_trains_just_the_top_layers_what_lies_above_and_the_head(depth, data):
     k = data.draw(st.integers(1, depth))
     plan = strategy_named(f"last-k:k={k}").plan(outline(depth))
-    assert plan.ever_trainable == {*(f"layer.{i}" for i in range(depth - k, depth)), "pooler", "head"}
+    layers = {f"layer.{i}" for i in range(depth - k, depth)}
+    assert plan.ever_trainable == {*layers, f"layer.{depth - 1}.norm", "pooler", "head"}
     assert outline(depth).frozen_depth(plan.ever_trainable) == depth - k
 
 
@@ -60,9 +64,50 @@ def test_gradual_refuses_an_end_outside_training(until):
         strategy_named(f"gradual:until={until}").plan(outline(3))
 
 
+def test_gradual_decays_no_rate_unless_it_is_asked_to():
+    plain, decayed = (strategy_named(name).plan(outline(3)) for name in ("gradual", "gradual:decay=0.5"))
+    assert {share for stage in plain.stages for share in stage.lr_scales.values()} == {1.0}
+    assert [stage.start for stage in decayed.stages] == [stage.start for stage in plain.stages]
+    assert [stage.trainable for stage in decayed.stages] == [stage.trainable for stage in plain.stages]
+    shares = {"pooler": 1, "head": 1, "layer.2": 1 / 2, "layer.2.norm": 1 / 2, "layer.1": 1 / 4, "layer.0": 1 / 8}
+    assert decayed.stages[-1].lr_scales == shares | {"embed": 1 / 16, "shared": 1 / 16}
+    for stage in decayed.stages:  # a part's share is the same in each stage
+        assert stage.lr_scales.items() <= decayed.stages[-1].lr_scales.items()
+
+
+@given(st.integers(1, 24), st.floats(0.1, 1.0))
+def test_layer_decay_trains_everything_each_part_at_a_decay_of_the_one_above(depth, decay):
+    parts = outline(depth)
+    (stage,) = strategy_named(f"layer-decay:decay={decay}").plan(parts).stages
+    assert stage.trainable == set(parts.names)
+    shares = stage.lr_scales
+    assert shares["head"] == shares["pooler"] == 1.0
+    for i in range(depth):
+        assert shares[f"layer.{i}"] == pytest.approx(decay ** (depth - i))
+    assert shares["embed"] == shares["shared"] == pytest.approx(decay ** (depth + 1))
+
+
+@pytest.mark.parametrize("name", ["gradual", "layer-decay"])
+@pytest.mark.parametrize("decay", [0, -0.5, 1.01, "nan", "inf"])
+def test_a_decay_that_is_none_is_refused(name, decay):
+    with pytest.raises(SettingsError, match=f"{name}: decay must be above 0 and at most 1"):
+        strategy_named(f"{name}:decay={decay}").plan(outline(3))
+
+
+def test_top_trains_the_last_norm_what_lies_above_and_the_head():
+    assert strategy_named("top").plan(outline(3)).ever_trainable == {"layer.2.norm", "pooler", "head"}
+    first = replace(outline(3), top=("pooler", "final_norm"), output_norm=("final_norm",))  # norms come first
+    assert strategy_named("top").plan(first).ever_trainable == {"final_norm", "pooler", "head"}
+
+
+def test_top_refuses_an_encoder_whose_last_norm_is_not_known():
+    with pytest.raises(SettingsError, match=r"no norm was found .* last-k:k=1 trains the whole last layer"):
+        strategy_named("top").plan(replace(outline(3), output_norm=()))
+
+
 def test_a_strategy_is_spelled_with_the_settings_that_are_not_the_usual_ones():
     assert strategy_named("last-k:k=4").k == 4
-    for spelling in ("full", "last-k:k=4", "gradual:until=0.25"):
+    for spelling in ("full", "last-k:k=4", "gradual:until=0.25", "gradual:until=0.25,decay=0.385"):
         assert spelling_of(strategy_named(spelling)) == spelling
     assert spelling_of(strategy_named("last-k:k=2")) == "last-k"
 

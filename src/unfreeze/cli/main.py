@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "predict": _predict,
         "demo": _demo,
         "cache": _cache,
+        "strategies": _strategies,
     }
     try:
         verbs[options.verb](options, shlex.join(["unfreeze", *typed]))
@@ -240,6 +241,17 @@ def _cache(options: argparse.Namespace, _: str) -> None:
 
     found = cache(cache_dir=options.cache_dir, clear=options.clear)
     sys.stdout.write(json.dumps(found, indent=1) + "\n" if options.json else cached(found, cleared=options.clear))
+
+
+def _strategies(options: argparse.Namespace, _: str) -> None:
+    from unfreeze.cli.cards import card, listed
+    from unfreeze.describing import list_strategies, strategy_card
+
+    if options.name is None:
+        found, shown = list_strategies(model=options.model), listed
+    else:
+        found, shown = strategy_card(options.name, model=options.model), card
+    sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n" if options.json else shown(found))
 
 
 @contextmanager

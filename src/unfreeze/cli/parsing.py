@@ -6,6 +6,7 @@ import sys
 from typing import Any, NoReturn
 
 from unfreeze import STRATEGIES, __version__
+from unfreeze.strategies import description_of
 
 OVERVIEW = """\
 Which way of fine-tuning should I use on my text, how sure can I be, and where is the model?
@@ -14,6 +15,7 @@ Which way of fine-tuning should I use on my text, how sure can I be, and where i
   unfreeze compare reviews.csv --budget 15m   compare ways of fine-tuning, get a verdict, a report and a model
   unfreeze fit reviews.csv --strategy full    train one way, get a model
   unfreeze predict unfreeze-reviews/model new.csv --output predicted.csv
+  unfreeze strategies                         the ways of fine-tuning; with a name, all about one
 
 A file has a column of texts and one of labels (CSV, TSV, JSONL), or words with tags (CoNLL columns), or texts with
 character spans (JSONL with "entities" or "spans"); each may end in .gz. "unfreeze VERB --help" says more.
@@ -71,6 +73,9 @@ def make_parser() -> Parser:
     _fit(verb("fit", "train one way of fine-tuning on your labelled text", f"{_FIT}\n{_strategies()}"))
     _predict(verb("predict", "predict with a model that unfreeze saved", _PREDICT))
     _demo(verb("demo", "see a comparison on an embedded corpus and encoder, offline", _DEMO))
+    _cards(
+        verb("strategies", "list the ways of fine-tuning, or show one: when to use it, its settings, its plan", _CARDS)
+    )
     _cache(verb("cache", "show or delete what is kept on disk of frozen layers", _CACHE))
     return parser
 
@@ -104,6 +109,10 @@ _DEMO = """\
 720 customer messages, written for this purpose: first the named entities (people, places, organisations), then
 sentiment. Both go to the output folder; the same command goes on where it was stopped."""
 
+_CARDS = """\
+  unfreeze strategies                          all ways, a line each
+  unfreeze strategies gradual                  what it does, when to use it and when not, its settings, its plan
+  unfreeze strategies last-k:k=4 --model NAME  the plan with a setting, for an encoder of your own"""
 
 _CACHE = """\
   unfreeze cache           how much there is, and of what
@@ -116,15 +125,17 @@ Deleting it is safe at any moment and costs nothing but time. It can reveal the 
 def _strategies() -> str:
     """A line for each way of fine-tuning, from its own file."""
     lines = ["ways of fine-tuning (--strategies a,b; settings as in last-k:k=4):"]
-    for name, cls in sorted(STRATEGIES.items(), key=lambda item: (item[1].search.floor, item[1].search.priority)):
-        summary = (sys.modules[cls.__module__].__doc__ or "").strip().partition("\n")[0]
-        lines.append(f"  {name:<11} {summary}" + ("" if cls.search.by_default else " (where it is named)"))
+    width = max(map(len, STRATEGIES))
+    for name in sorted(STRATEGIES, key=lambda name: (STRATEGIES[name].search.floor, STRATEGIES[name].search.priority)):
+        named = "" if STRATEGIES[name].search.by_default else " (where it is named)"
+        lines.append(f"  {name:<{width}} {description_of(name).summary}{named}")
     floors = [name for name, cls in STRATEGIES.items() if cls.search.floor]
     lines.append(f"{' and '.join(floors)} are floors: they show what the others must beat, and give no model.")
     return "\n".join(lines)
 
 
 _CACHE_DIR = "where they are kept (default: UNFREEZE_CACHE, or your folder of caches)"
+_MODEL = "hub name or folder of an encoder (default: the embedded one)"
 _AUTO = "auto (the default) is bf16 where the processor is faster with it"
 
 
@@ -149,7 +160,7 @@ def _data(parser: Parser) -> None:
 
 def _training(parser: Parser) -> None:
     group = parser.add_argument_group("training")
-    group.add_argument("--model", metavar="NAME", help="hub name or folder of an encoder (default: the embedded one)")
+    group.add_argument("--model", metavar="NAME", help=_MODEL)
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of the first run (default 0)")
     group.add_argument(
         "--set",
@@ -282,6 +293,13 @@ def _demo(parser: Parser) -> None:
     parser.add_argument("--budget", default="4m", metavar="TIME", help="of each of the two comparisons (default 4m)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of one operation (default: all cores)")
     _talking(parser)
+
+
+def _cards(parser: Parser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a way, such as gradual or last-k:k=4")
+    parser.add_argument("--model", metavar="NAME", help=_MODEL)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
 def _cache(parser: Parser) -> None:

@@ -3,7 +3,7 @@
 import io
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def results(record: Mapping[str, Any]) -> str:
         test = "" if arm["test"] is None else points(arm["test"]["mean"])
         seconds = "" if arm["train_seconds"] is None else _brief(arm["train_seconds"])
         style = "bold" if arm["name"] == chosen else "dim" if arm["floor"] else ""
-        cells = (_named(arm), points(arm["score"]), low_high, test, seconds, _count(arm["trainable_parameters"]))
+        cells = (_named(arm), points(arm["score"]), low_high, test, seconds, count(arm["trainable_parameters"]))
         table.add_row(*cells, _notes(arm, chosen), style=style)
     note = "* mean of the runs, not used for the choice; floors show what must be beaten and are never handed over\n"
     return rendered(table) + note
@@ -97,15 +97,14 @@ def plan_table(plan: Mapping[str, Any]) -> str:
     for arm in plan["arms"]:
         for number, stage in enumerate(arm["stages"]):
             first = number == 0
-            rates = _rates(stage, drawn=stage.get("rates_drawn", False)) if first and stage["learning_rates"] else ""
             price = _brief(arm["price_seconds"]) if arm["kept"] else "dropped"
             table.add_row(
                 arm["name"] if first else "",
                 percent(stage["start"]),
-                stage["learns"] + (f"; minimises {stage['objective']}" if stage.get("objective") else ""),
-                _count(stage["trainable_parameters"]),
+                stage["learns"] + (f"; minimises {stage['objective']}" if stage["objective"] else ""),
+                count(stage["trainable_parameters"]),
                 percent(stage["share"]),
-                rates,
+                _rates(stage, arm["stages"], tried=first),
                 counted(arm["tuning_trials"], "trial") if first else "",
                 sized(arm["peak_bytes"]) if first and arm.get("peak_bytes") else "",
                 price if first else "",
@@ -144,10 +143,21 @@ def _about(plan: Mapping[str, Any]) -> Iterator[str]:
 _SEARCHED = {"grid": "", "random": "at random from each way's own", "tpe": "by TPE from each way's own"}
 
 
-def _rates(stage: Mapping[str, Any], *, drawn: bool) -> str:
-    """A stage's learning rates; where they are drawn, from the lowest to the highest."""
-    rates = stage["learning_rates"]
-    return f"{setting(min(rates))} to {setting(max(rates))}" if drawn else setting(rates)
+def _rates(stage: Mapping[str, Any], stages: Sequence[Mapping[str, Any]], *, tried: bool) -> str:
+    """The learning rates tried, drawn ones from the lowest to the highest; and a stage's shares of them, if not one."""
+    rates, text = stage["learning_rates"], ""
+    if tried and rates:
+        text = f"{setting(min(rates))} to {setting(max(rates))}" if stage.get("rates_drawn") else setting(rates)
+    return f"{text} {share_of_rate(stage, stages)}".strip()
+
+
+def share_of_rate(stage: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) -> str:
+    """At which shares of the learning rate a stage learns; empty where all learn at the full rate in all stages."""
+    shares = [rate["lr_scale"] for rate in stage.get("rates", ())]
+    if all(rate["lr_scale"] == 1 for other in stages for rate in other.get("rates", ())):
+        return ""
+    lowest, highest = (f"{share:.3g}" for share in (min(shares), max(shares)))
+    return f"× {lowest}" if lowest == highest else f"× {lowest} to {highest}"
 
 
 def _first_source(source: str) -> str:
@@ -215,7 +225,7 @@ def _brief(seconds: float) -> str:
     return "< 1 s" if 0 < seconds < 1 else spelled(seconds)
 
 
-def _count(number: float | None) -> str:
+def count(number: float | None) -> str:
     """Numbers of parameters as people say them: 770, 11.4 K, 22.7 M."""
     if number is None:
         return ""

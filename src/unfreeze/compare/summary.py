@@ -1,7 +1,5 @@
 """Arms and floors as rows of the record: what the report, the table and the verdict read."""
 
-import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +14,7 @@ from unfreeze.compare.overrides import TUNABLE
 from unfreeze.compare.statistics import RunScores, score_interval, selection_score
 from unfreeze.compare.trials import Trial
 from unfreeze.engine.settings import TrainingSettings
+from unfreeze.strategies import description_of
 from unfreeze.tasks import Task
 
 _OF_LEARNING = ("optim", "label_smoothing_factor", "class_weights")
@@ -177,14 +176,12 @@ def absent_row(arm: Arm, state: str, *, reason: str) -> dict[str, Any]:
 
 def described(arm: Arm) -> dict[str, Any]:
     """What the strategy's own file says of it: its summary and its source, beside its name."""
-    doc = sys.modules[type(arm.strategy).__module__].__doc__ or ""
-    summary, _, rest = doc.strip().partition("\n")
-    source = re.search(r"Source: (.*?)(?:\n\n|\Z)", rest, re.DOTALL)
+    said = description_of(arm.strategy.name)
     return {
         "name": arm.name,
         "number": None,
-        "summary": summary,
-        "source": " ".join(source.group(1).split()) if source else "",
+        "summary": said.summary,
+        "source": said.source,
         "floor": arm.strategy.search.floor,
     }
 

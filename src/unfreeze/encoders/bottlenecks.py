@@ -125,7 +125,7 @@ def _calls(model: nn.Module, layers: nn.ModuleList) -> list[list[tuple[str, nn.L
     ids = torch.arange(PROBE_TOKENS, device=words.weight.device).remainder(words.num_embeddings).unsqueeze(0)
     try:
         with torch.no_grad():
-            model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids))
+            model.eval()(input_ids=ids)
     finally:
         for hook in hooks:
             hook.remove()

@@ -82,6 +82,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def is_embedded_installed() -> bool:
+    """Whether the package of the embedded encoder is there; its weights are verified when it is loaded."""
+    spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
+    return spec is not None and bool(spec.submodule_search_locations)
+
+
 def _embedded_folder() -> Path:
     spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
     if spec is None or not spec.submodule_search_locations:

@@ -6,7 +6,7 @@ that plans can be made, printed and compared without it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 
 AUXILIARY = "masked_head"
 """Module path of what stands beside the head while a model is trained."""
@@ -26,6 +26,8 @@ class Outline:
         sizes: number of scalars in each parameter.
         stack: module path of the list of layers, such as "bert.encoder.layer".
         base: module path of the pretrained model inside the whole, such as "bert".
+        output_norm: the norm that what the layers give passes last, for the head to read: within the last layer where
+            norms come last, within the top where they come first; empty where none was found.
     """
 
     embeddings: tuple[str, ...]
@@ -37,6 +39,7 @@ class Outline:
     stack: str
     base: str
     auxiliary: tuple[str, ...] = ()
+    output_norm: tuple[str, ...] = ()
 
     @property
     def depth(self) -> int:
@@ -64,6 +67,21 @@ class Outline:
                 return part
         return next(f"layer {i}" for i, names in enumerate(self.layers) if name in names)
 
+    def told(self, names: frozenset[str]) -> str:
+        """Where some parameters lie, in words from the input to the head: "layers 4–5, top, head".
+
+        A part is named "in part" where not all of its parameters are among them; empty where there are none.
+        """
+        below = [_told(part, getattr(self, part), names) for part in ("embeddings", "shared")]
+        above = [_told(part, getattr(self, part), names) for part in ("top", "head")]
+        layers = []
+        for how, run in groupby(range(self.depth), key=lambda i: _told("", self.layers[i], names)):
+            first, *more = run
+            if how is not None:
+                layers.append((f"layers {first}–{more[-1]}" if more else f"layer {first}") + how)
+        beside = _told("masked-language-model head", self.auxiliary, names)
+        return ", ".join(part for part in (*below, *layers, *above, beside) if part is not None)
+
     def frozen_depth(self, trainable: frozenset[str]) -> int:
         """Number of layers, from the input, that compute a fixed function while only ``trainable`` learns.
 
@@ -73,3 +91,9 @@ class Outline:
             return 0
         learning = (i for i, names in enumerate(self.layers) if trainable & set(names))
         return next(learning, self.depth)
+
+
+def _told(part: str, members: tuple[str, ...], names: frozenset[str]) -> str | None:
+    """A part, and whether only some of its members are among the names; None where none is."""
+    found = names & set(members)
+    return None if not found else part if len(found) == len(members) else f"{part} in part"

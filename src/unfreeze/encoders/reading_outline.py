@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from unfreeze.encoders.outline import AUXILIARY, Outline
+from unfreeze.encoders.output_norm import acting
 from unfreeze.errors import EncoderError
 
 PROBE_TOKENS = 8
@@ -43,7 +44,7 @@ def read_outline(model: nn.Module) -> Outline:
         )
     base_path = next(path for path, module in model.named_modules() if module is base)
     stack_path, layers = _find_stack(model, base_path)
-    reached = _probe(model, base, layers)
+    reached = _probe(model, base, layers, (base_path, stack_path))
     return _sort(model, base_path, stack_path, reached)
 
 
@@ -63,10 +64,12 @@ class _Reached:
         points: behind the input of layer 0, of layer 1, …, and behind the output of the last layer; each holds the
             ones before it.
         base: behind anything that the base model gives.
+        output_norm: the norm that what the layers give passes last.
     """
 
     points: tuple[frozenset[str], ...]
     base: frozenset[str]
+    output_norm: tuple[str, ...]
 
     def level(self, name: str) -> int | None:
         """The first point behind which a parameter lies; None where it lies behind none of them."""
@@ -99,8 +102,15 @@ def _find_stack(model: nn.Module, base_path: str) -> tuple[str, nn.ModuleList]:
     return stack, outer[stack]
 
 
-def _probe(model: nn.Module, base: nn.Module, layers: nn.ModuleList) -> _Reached:
-    """Run a few tokens and see which parameters lie behind the input of each layer."""
+def _probe(model: nn.Module, base: nn.Module, layers: nn.ModuleList, paths: tuple[str, str]) -> _Reached:
+    """Run a few tokens and see which parameters lie behind the input of each layer.
+
+    Args:
+        model: the whole.
+        base: the pretrained model inside.
+        layers: inside that.
+        paths: module paths of these two.
+    """
     # Copies that share memory: the model's own requires_grad and gradients are never written.
     learning = {name: p.detach().requires_grad_() for name, p in model.named_parameters() if p.is_floating_point()}
     calls: list[int] = []
@@ -127,11 +137,13 @@ def _probe(model: nn.Module, base: nn.Module, layers: nn.ModuleList) -> _Reached
             stack.callback(layer.register_forward_pre_hook(before(i), with_kwargs=True).remove)
         stack.callback(layers[-1].register_forward_hook(after("last")).remove)
         stack.callback(base.register_forward_hook(after("base")).remove)
+        acted = stack.enter_context(acting(base, path=paths[0], stack=paths[1]))
         _forward(model, learning)
     _check_calls(model, calls, len(layers))
     known = {id(tensor): name for name, tensor in learning.items()}
     points = (*([inputs[i]] for i in range(len(layers))), outputs["last"][:1])
-    return _Reached(tuple(_behind(point, known) for point in points), _behind(outputs["base"], known))
+    ending = acted.ending(outputs["last"][0], outputs["base"])
+    return _Reached(tuple(_behind(point, known) for point in points), _behind(outputs["base"], known), ending)
 
 
 def _forward(model: nn.Module, parameters: dict[str, torch.Tensor]) -> None:
@@ -230,6 +242,7 @@ def _sort(model: nn.Module, base_path: str, stack_path: str, reached: _Reached) 
         stack=stack_path,
         base=base_path,
         auxiliary=tuple(parts["auxiliary"]),
+        output_norm=tuple(name for name in reached.output_norm if name in sizes),  # a tied one has another name
     )
 
 

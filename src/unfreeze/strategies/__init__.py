@@ -15,6 +15,7 @@ from unfreeze.strategies._base import (
     strategy,
     strategy_named,
 )
+from unfreeze.strategies._describing import Description, Setting, description_of, stage_rows
 
 for _module in sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")):
     import_module(f"{__name__}.{_module}")
@@ -22,12 +23,16 @@ for _module in sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.na
 __all__ = [
     "ALL",
     "STRATEGIES",
+    "Description",
     "Search",
+    "Setting",
     "Strategy",
     "adds_modules",
+    "description_of",
     "install",
     "merged",
     "spelling_of",
+    "stage_rows",
     "strategy",
     "strategy_named",
 ]

@@ -7,6 +7,10 @@ says: beside linear ones there are a learned mix of layers, a hidden layer and t
 
 Use it when data or time are scarce, or when one encoder serves many tasks. It reaches its limit where the task differs
 from what the encoder was pretrained for.
+Do not use it when a score decides and a run of the last layers is affordable; nor for named entities beyond a first
+look, where on 300 sentences it gave 46 points of F1 and training everything 60.
+
+Range: 3e-4 to 3e-2, 10 to 100 times that of fine-tuning: a head starts from nothing, and nothing can be forgotten.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,8 @@ Source: the nearest-centroid baseline of few-shot learning (Snell, Swersky & Zem
 arXiv:1703.05175, section 2.4: with squared Euclidean distance it is a linear classifier in closed form), on frozen
 features as in Devlin et al. 2019, arXiv:1810.04805, section 5.3.
 
-Use it to learn what the encoder knows before anyone teaches it. It is a floor: never handed over.
+Use it to learn what the encoder knows before anyone teaches it.
+Do not use it as a way to a model: it is a floor, and never handed over.
 """
 
 from dataclasses import dataclass
