@@ -9,6 +9,7 @@ from typing import Any
 from unfreeze.compare.ledger import Ledger
 from unfreeze.compare.outcomes import ArmOutcome
 from unfreeze.compare.pricing import FINISHING
+from unfreeze.compare.search import best_trial
 from unfreeze.compare.standing import Purse
 from unfreeze.compare.watching import Watcher
 
@@ -90,10 +91,17 @@ class Purser:
 
     def purse(self, outcomes: Iterable[ArmOutcome]) -> Purse:
         """What is left, with the prices that the trials so far have shown to be right."""
-        seen = {o.arm.name: [seconds_of(record) for record in o.tried.values()] for o in outcomes}
+        seen = {o.arm.name: _seconds_of_its_head(o) for o in outcomes}
         known = {name: CAUTION * statistics.median(some) / self._workers for name, some in seen.items() if some}
         alone = max(1.0, THREADED * self._workers)
         return Purse(self.left(), self._prices | known, alone)
+
+
+def _seconds_of_its_head(outcome: ArmOutcome) -> list[float]:
+    """Seconds of an arm's trials with its best head, which those to come have, too: a BiLSTM takes many times more."""
+    best = outcome.chosen or (best_trial(outcome.tuning) if outcome.tuning else None)
+    own = [seconds_of(record) for trial, record in outcome.tried.items() if best is None or trial.head == best.head]
+    return own or [seconds_of(record) for record in outcome.tried.values()]
 
 
 def seconds_of(record: Mapping[str, Any]) -> float:
