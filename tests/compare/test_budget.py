@@ -10,6 +10,7 @@ from unfreeze.compare.budget import CAUTION, THREADED, Limited, Purser
 from unfreeze.compare.outcomes import ArmOutcome
 from unfreeze.compare.pricing import FINISHING, REFIT
 from unfreeze.compare.standing import Purse
+from unfreeze.encoders.head_settings import HeadSettings
 
 
 def test_a_purse_holds_trials_and_the_last_training_which_nothing_runs_beside() -> None:
@@ -44,3 +45,16 @@ def test_the_budget_stops_trials_and_is_told_from_the_user() -> None:
     stopped = Limited(Listening(-1), left=lambda: 5.0)
     assert stopped.stop()
     assert not stopped.ran_out
+
+
+def test_an_arm_is_priced_by_its_trials_with_its_best_head() -> None:
+    """A BiLSTM takes many times what a linear head takes, and trials to come have the best head."""
+    arm = an_arm("full")
+    outcome, seconds = ArmOutcome(arm), {"standard": 2.0, "mean": 90.0}
+    for pooling, score in (("standard", 0.5), ("mean", 0.7)):
+        trial = arm.trial(HeadSettings(pooling), arm.rates[0], seed=0, fold=0)  # type: ignore[arg-type]
+        outcome.tuning[trial], outcome.tried[trial] = score, {"seconds": seconds[pooling]}
+    purser = Purser(1000.0, spent=lambda: 0.0, prices={"full": 5.0})
+    assert purser.purse([outcome]).prices == {"full": pytest.approx(CAUTION * 90)}
+    outcome.tuning = {trial: 1 - score for trial, score in outcome.tuning.items()}
+    assert purser.purse([outcome]).prices == {"full": pytest.approx(CAUTION * 2)}

@@ -34,6 +34,18 @@ def test_trials_that_differ_have_folders_of_their_own(other: Trial) -> None:
     assert other.key != TRIAL.key
 
 
+def test_heads_of_another_make_have_folders_of_their_own() -> None:
+    heads = (
+        HeadSettings("mean", 2),
+        HeadSettings("mean", 2, mixed=True),
+        HeadSettings("mean", 2, network="mlp"),
+        HeadSettings("mean", 2, mixed=True, network="mlp"),
+    )
+    assert len({replace(TRIAL, head=head).key for head in heads}) == len(heads)
+    # Known from before there were mixes and networks: linear heads keep their names.
+    assert replace(TRIAL, head=heads[0]).key == "last-k-k-4-seed0-fold0-3c581ff445"
+
+
 def test_a_trials_folder_is_a_plain_name() -> None:
     assert TRIAL.key == replace(TRIAL).key
     assert TRIAL.key.startswith("last-k-k-4-seed0-fold0-")
