@@ -19,7 +19,7 @@ import numpy as np
 from inputs import shared
 from measuring import machine
 from replay_cells import Cell, make_cell, parser_of
-from replay_kept import Kept, Key, read_kept
+from replay_kept import Kept, Key, pooling_of, read_kept
 
 if TYPE_CHECKING:
     from unfreeze.compare.arms import Arm
@@ -79,7 +79,7 @@ def kept_row(trial: "Trial", record: Mapping[str, Any]) -> dict[str, Any]:
     settings = trial.settings
     return {
         "strategy": trial.strategy,
-        "pooling": trial.head.pooling,
+        "pooling": pooling_of(trial.head),
         "layers": trial.head.layers,
         "rate": settings.learning_rate,
         "seed": settings.seed,
@@ -106,7 +106,7 @@ def _rounded(scores: Mapping[str, Any]) -> dict[str, Any]:
 def key_of_trial(trial: "Trial") -> Key:
     """How a trial is found among those kept."""
     rate, seed = trial.settings.learning_rate, trial.settings.seed
-    return trial.strategy, trial.head.pooling, trial.head.layers, rate, seed
+    return trial.strategy, pooling_of(trial.head), trial.head.layers, rate, seed
 
 
 def begun(cell: Cell, material: "Material", arms: "Sequence[Arm]", runtime: "Runtime") -> Kept:

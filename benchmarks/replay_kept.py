@@ -9,9 +9,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from unfreeze.encoders.head_settings import HeadSettings
 
 SPLITS = ("validation", "test")
 COLUMNS = {"classification": 2, "ner": 3}
@@ -21,6 +24,21 @@ KEY = ("strategy", "pooling", "layers", "rate", "seed")
 """What tells two trials of a cell apart."""
 
 Key = tuple[str, str, int, float, int]
+
+
+def pooling_of(head: "HeadSettings") -> str:
+    """How a head is kept beside the number of its layers: its pooling, then what is not usual, "tokens+mixed+mlp"."""
+    network = () if head.network == "linear" else (head.network,)
+    return "+".join((head.pooling, *(("mixed",) if head.mixed else ()), *network))
+
+
+def head_of(pooling: str, layers: int) -> "HeadSettings":
+    """The head that is kept so."""
+    from unfreeze.encoders.head_settings import HeadSettings
+
+    first, *others = pooling.split("+")
+    network = next((name for name in others if name != "mixed"), "linear")
+    return HeadSettings(first, layers, mixed="mixed" in others, network=network)  # type: ignore[arg-type]
 
 
 def key_of(trial: Mapping[str, Any]) -> Key:

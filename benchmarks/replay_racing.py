@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from replay_kept import head_of, pooling_of
 from replay_world import SEEDS_OF_SEARCH, Choice, Order, World
 
 from unfreeze.compare.arms import Arm
@@ -15,7 +16,6 @@ from unfreeze.compare.race import Host, Race
 from unfreeze.compare.standing import Purse, Standing
 from unfreeze.compare.steward import Terms
 from unfreeze.compare.trials import Trial
-from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.engine.settings import TrainingSettings
 from unfreeze.errors import SettingsError
 from unfreeze.recommend import Arm as Candidate
@@ -48,7 +48,7 @@ class _Replay:
 
     def _arm(self, name: str) -> Arm:
         settings = [some for some in self.world.settings if some[0] == name]
-        heads = tuple(dict.fromkeys(HeadSettings(some[1], some[2]) for some in settings))  # type: ignore[arg-type]
+        heads = tuple(dict.fromkeys(head_of(some[1], some[2]) for some in settings))
         rates = tuple(dict.fromkeys(some[3] for some in settings))
         row = self.world.rows[self.world.middle(name), self.world.seeds[0]]
         base = TrainingSettings(learning_rate=rates[0], num_train_epochs=row["epochs"], patience=row["patience"])
@@ -57,7 +57,7 @@ class _Replay:
     def place(self, trial: Trial) -> tuple[int, int]:
         """The setting's place and the seed that a trial stands for."""
         head, settings = trial.head, trial.settings
-        setting = (trial.strategy, head.pooling, head.layers, settings.learning_rate)
+        setting = (trial.strategy, pooling_of(head), head.layers, settings.learning_rate)
         return self.world.settings.index(setting), self.order.seeds[settings.seed]
 
     def outputs(self, trial: Trial) -> dict[str, np.ndarray]:

@@ -299,24 +299,23 @@ def test_the_strategy_in_contributing_works_as_printed() -> None:
     from unfreeze.encoders.outline import Outline
     from unfreeze.strategies import spelling_of, strategy_named
 
-    layers = tuple((f"e.layer.{i}.weight", f"e.layer.{i}.bias") for i in range(2))
+    layers = tuple((f"e.layer.{i}.attention.query.weight", f"e.layer.{i}.output.weight") for i in range(2))
     names = ("e.embeddings.weight", *layers[0], *layers[1], "e.pooler.bias", "classifier.weight", "classifier.bias")
     outline = Outline(names[:1], layers, ("e.pooler.bias",), names[-2:], (), dict.fromkeys(names, 1), "e.layer", "e")
 
     strategy, its_test, _ = worked_examples()
     module = run_block(strategy, "worked_example_strategy")
-    made = strategy_named("biases:head_share=0.5")
-    assert spelling_of(made) == "biases:head_share=0.5"
+    made = strategy_named("attention:head_share=0.5")
+    assert spelling_of(made) == "attention:head_share=0.5"
     assert made.plan(outline).at(0.7).lr_scales == {
-        "e.layer.0.bias": 1.0,
-        "e.layer.1.bias": 1.0,
-        "e.pooler.bias": 1.0,
+        "e.layer.0.attention.query.weight": 1.0,
+        "e.layer.1.attention.query.weight": 1.0,
         "classifier.weight": 0.5,
         "classifier.bias": 0.5,
     }
     module.__dict__["outline"] = outline
     exec(its_test, module.__dict__)
-    module.__dict__["test_biases_train_no_weight_matrix"]()
+    module.__dict__["test_attention_alone_learns_beside_the_head"]()
 
 
 @pytest.mark.usefixtures("registries_restored")

@@ -10,12 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import transformers
+
 from unfreeze.cli.cards import plan_rows, rates
 from unfreeze.compare.numerals import counted
 from unfreeze.describing import card_on
 from unfreeze.encoders.outline import Outline
+from unfreeze.encoders.reading_outline import read_outline
 from unfreeze.report.formats import setting
-from unfreeze.strategies import STRATEGIES, Strategy
+from unfreeze.strategies import STRATEGIES, Strategy, adds_modules, install
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "cards"
 MADE = "<!-- Made by tools/cards.py from the strategy's own file: edit that one, then run it again. -->"
@@ -66,7 +69,23 @@ def with_masked_head(outline: Outline) -> Outline:
 
 def _as_found(strategy: Strategy) -> Outline:
     plain = bert_base()
-    return plain if strategy.plan(plain).masking is None else with_masked_head(plain)
+    if strategy.plan(plain).masking is not None:
+        return with_masked_head(plain)
+    return with_modules(strategy) if adds_modules(strategy) else plain
+
+
+def with_modules(strategy: Strategy) -> Outline:
+    """The outline of BERT-base with what a strategy adds to it, found on one of its layers; the others are alike."""
+    config = transformers.BertConfig(num_hidden_layers=1, vocab_size=WORDS // 100)  # for two labels
+    model = transformers.BertForSequenceClassification(config).eval()
+    install(strategy, model, encoder=None, seed=0)  # type: ignore[arg-type]
+    one, plain = read_outline(model), bert_base()
+    layers, sizes = [], {name: plain.sizes[name] for name in (*plain.embeddings, *plain.top, *plain.head)}
+    for i in range(LAYERS):
+        named = {name: name.replace(".layer.0.", f".layer.{i}.") for name in one.layers[0]}
+        layers.append(tuple(named.values()))
+        sizes |= {new: one.sizes[old] for old, new in named.items()}
+    return replace(plain, layers=tuple(layers), sizes=sizes)
 
 
 def page(name: str) -> str:

@@ -21,7 +21,7 @@ from unfreeze.compare.material import Sources, limit_within, prepare
 from unfreeze.compare.options import Options
 from unfreeze.compare.outcomes import ArmOutcome
 from unfreeze.compare.planning import Planner
-from unfreeze.compare.pricing import outline_of
+from unfreeze.compare.pricing import outline_of, with_own_outline
 from unfreeze.compare.race import Race
 from unfreeze.compare.standing import Purse
 from unfreeze.compare.summary import absent_row, arm_row, floor_row, seconds_of_a_run
@@ -32,7 +32,7 @@ from unfreeze.compare.workers import Workers
 from unfreeze.encoders.loading import EMBEDDED_NAME, Encoder, load_encoder
 from unfreeze.engine.prefix_store import PrefixStore, default_folder
 from unfreeze.engine.runtime import Runtime, prepare_process
-from unfreeze.errors import Interrupted, SettingsError, StorageError
+from unfreeze.errors import Interrupted, MissingExtra, SettingsError, StorageError
 from unfreeze.files import write_json, write_text
 from unfreeze.finishing import Finisher
 from unfreeze.recommend import Arm as Candidate
@@ -86,9 +86,9 @@ class Conductor:
         searched: dict[str, Any] = {"tuning": options.tuning, "search": options.search, "trials": options.trials}
         arms = make_arms(options.strategies, self.material, **searched, overrides=options.settings, seed=options.seed)
         self._outline = outline_of(self.material, arms[0], runtime=self._runtime)
-        self.arms = [arm for arm in arms if self._fits(arm)]
+        self.arms = [own for arm in arms if (own := self._fitting(arm))]
         layers = max((head.layers for arm in self.arms for head in arm.heads), default=1)
-        self.material.expect((a.strategy.plan(self._outline) for a in self.arms), self._outline, layers=layers)
+        self.material.expect((arm.plan(self._outline) for arm in self.arms), self._outline, layers=layers)
 
         self._planner = Planner(
             self.material,
@@ -106,16 +106,17 @@ class Conductor:
             first = "first one alone is" if used == 1 else f"first {used} are"
             self._watcher.said(f"Of the {made} folds the {first} used.")
 
-    def _fits(self, arm: Arm) -> bool:
-        """Whether an arm has a plan for this encoder; one that the user named must have."""
+    def _fitting(self, arm: Arm) -> Arm | None:
+        """An arm, if it has a plan for this encoder; one that the user named must have."""
         try:
-            arm.strategy.plan(self._outline)
-        except SettingsError as error:
+            own = with_own_outline(arm, self.material, runtime=self._runtime)
+            own.plan(self._outline)
+        except (SettingsError, MissingExtra) as error:
             if self._options.strategies not in (None, (ALL,)):
                 raise
             self._watcher.said(f"{arm.name} is left out: {error}")
-            return False
-        return True
+            return None
+        return own
 
     def _settled_runtime(self) -> Runtime:
         """How to compute: as the comparison in the output folder began, where there is one."""
@@ -220,7 +221,7 @@ class Conductor:
     def _heads_alone(self, arms: Sequence[Arm]) -> frozenset[str]:
         """Arms that train nothing but the head: their trials read the same features."""
         head = set(self._outline.head)
-        return frozenset(arm.name for arm in arms if arm.strategy.plan(self._outline).ever_trainable <= head)
+        return frozenset(arm.name for arm in arms if arm.plan(self._outline).ever_trainable <= head)
 
     def _identity(self) -> dict[str, Any]:
         """What makes it this comparison and no other."""

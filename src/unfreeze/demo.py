@@ -168,9 +168,11 @@ KEPT, LEAST = ("full", "head-only", "untouched"), 3
 
 def _price(plan: Mapping[str, Any], prices: Mapping[str, float], tuning: int, seeds: int) -> float:
     """Seconds of the demo at a size: searches, further seeds, and the dearest way once more on all rows."""
-    total: float = plan["prefix_seconds"] + 1.25 * max(prices.values())
+    which = "trial_seconds" if tuning else "first_seconds"
+    costs = {arm["name"]: arm[which] for arm in plan["arms"] if arm["name"] in prices}
+    total: float = plan["prefix_seconds"] + 1.25 * max(costs.values())
     for arm in plan["arms"]:
-        if arm["name"] in prices:
+        if arm["name"] in costs:
             trials = arm["tuning_trials"] + tuning - 1 if tuning else 1
-            total += prices[arm["name"]] * (trials + seeds - 1)
+            total += costs[arm["name"]] * (trials + seeds - 1)
     return total

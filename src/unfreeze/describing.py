@@ -4,8 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from unfreeze.errors import SettingsError
-from unfreeze.strategies import STRATEGIES, description_of, install, spelling_of, stage_rows, strategy_named
+from unfreeze.errors import MissingExtra, SettingsError
+from unfreeze.strategies import (
+    STRATEGIES,
+    adds_modules,
+    description_of,
+    install,
+    spelling_of,
+    stage_rows,
+    strategy_named,
+)
 
 if TYPE_CHECKING:
     from unfreeze.encoders.outline import Outline
@@ -101,7 +109,7 @@ def _outline(model: str | None) -> "Found | None":
     plain: dict[str, Outline] = {}
 
     def outline(strategy: "Strategy") -> "Outline":
-        kind, adds = strategy.search.kind or "sequence", hasattr(strategy, "install")
+        kind, adds = strategy.search.kind or "sequence", adds_modules(strategy)
         if adds or kind not in plain:
             made = build_model(encoder, HeadSettings(), kind=kind, labels=LABELS, weights="random", seed=0)
             install(strategy, made, encoder=encoder, seed=0)
@@ -141,5 +149,5 @@ def _stages(strategy: "Strategy", found: "Found | None") -> tuple[list[Mapping[s
     try:
         outline = found[1](strategy)
         return list(stage_rows(strategy.plan(outline), outline)), None
-    except SettingsError as error:
+    except (SettingsError, MissingExtra) as error:
         return None, str(error)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from unfreeze.errors import Interrupted, StorageError
 from unfreeze.export.handing_over import CARD, check_reload, loads_with, save_card, save_model
 from unfreeze.files import MANIFEST, is_whole, read_json
 from unfreeze.report.card import provisional_card, render_card
+from unfreeze.strategies import merged, strategy_named
 
 PROVISIONAL, HANDED_OVER = "best so far", "handed over"
 OVERRUN = 0.05
@@ -67,6 +69,7 @@ class Finisher:
             trained = load_kept(path, trial, material=self._material, runtime=self._runtime)
         except FileNotFoundError:  # a process beside this one has just found a better one, and will tell
             return
+        trained = replace(trained, model=merged(strategy_named(trial.strategy), trained.model))
         metric = self._material.task.metric
         line = loads_with(trained.model, kind=self._material.task.kind, folder="model")
         card = provisional_card(trial.strategy, metric=metric, score=score, loads_with=line)
@@ -151,6 +154,7 @@ class Finisher:
         return True
 
     def _save(self, trained: Trained, arm: Arm, record: dict[str, Any], *, rows: int, epochs: int) -> None:
+        trained = replace(trained, model=merged(arm.strategy, trained.model))
         record["handed_over"] = about = self._about(trained, arm, rows=rows, epochs=epochs)
         save_model(trained, self._material, folder=self._target, card=render_card(record))
         about["reload_check"] = self._reloaded(trained)

@@ -115,6 +115,32 @@ def test_arms_come_by_priority_and_floors_last(material: Material) -> None:
     assert [*names[:3], *names[-2:]] == ["full", "head-only", "last-k", "untouched", "scratch"]
 
 
+def test_the_arm_with_the_most_heads_has_two_rates_to_try_unless_one_is_asked_for(material: Material) -> None:
+    found = {}
+    for tuning in (1, 2, 3):
+        arms = make_arms(["full", "head-only"], material, tuning=tuning, overrides={}, seed=0)
+        found[tuning] = [len(arm.rates) for arm in arms]
+    assert found == {1: [2, 1], 2: [3, 2], 3: [3, 2]}
+
+
+def test_a_head_in_closed_form_is_linear_and_of_one_layer_none_is_a_mix(material: Material) -> None:
+    class Task:
+        kind = "sequence"
+
+        def heads(self, *, reads_layers: bool) -> tuple[HeadSettings, ...]:
+            more = (HeadSettings("mean", 4, mixed=True), HeadSettings("mean", 4, network="mlp"))
+            return (HeadSettings(), HeadSettings("mean"), *(more if reads_layers else ()))
+
+    other = replace(material, task=Task())  # type: ignore[arg-type]
+    small = replace(material.encoder, config=type(material.encoder.config)(num_hidden_layers=1))
+    found = {}
+    for name, encoder in (("untouched", material.encoder), ("head-only", small)):
+        (arm,) = make_arms([name], replace(other, encoder=encoder), tuning=1, overrides={}, seed=0)
+        found[name] = arm.heads
+    assert found["untouched"] == (HeadSettings(), HeadSettings("mean"))
+    assert found["head-only"] == (HeadSettings(), HeadSettings("mean"), HeadSettings("mean", network="mlp"))
+
+
 def test_a_fixed_rate_leaves_the_heads_to_try(material: Material) -> None:
     arms = make_arms(None, material, tuning=3, overrides={"learning_rate": 0.001}, seed=7)
     assert {arm.rates for arm in arms if arm.learns} == {(0.001,)}

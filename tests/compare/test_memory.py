@@ -14,7 +14,8 @@ from unfreeze.compare.arms import make_arms
 from unfreeze.compare.material import LIMIT_BYTES, Material, Sources, limit_within, prepare
 from unfreeze.compare.memory import Gauge, Peaks, Room, as_option, needs
 from unfreeze.compare.numerals import sized
-from unfreeze.compare.pricing import Speed, measure_speed, outline_of
+from unfreeze.compare.pricing import Speed, measure_speed, outline_of, price_of_trial, with_own_outline
+from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.loading import load_encoder
 from unfreeze.engine import machine
 from unfreeze.engine.runtime import Runtime
@@ -175,3 +176,33 @@ def test_a_comparison_leaves_out_by_name_what_does_not_fit(
     }
     again = unfreeze.compare(frame, **options, memory="2GB", output_dir=tmp_path / "out")
     assert {row["state"] for row in again.record["plan"]["arms"] if not row["kept"]} == set()
+
+
+def test_a_head_that_is_more_than_linear_needs_memory_and_time_for_itself(material: Material, arms: Any) -> None:
+    outline, linear = outline_of(material, arms[0], runtime=RUNTIME), next(a for a in arms if a.name == "head-only")
+    deep = replace(linear, heads=(*linear.heads, HeadSettings("mean", 2, network="mlp")))
+    weights = deep.heads[-1].network_weights(material.encoder.config.hidden_size)
+    found = [needs([arm], material, outline=outline, peaks=PEAKS)["head-only"] for arm in (linear, deep)]
+    assert found[1] - found[0] == (4 + 12 + 12) * weights
+    speed = Speed(1e-4, 1e-3, outline)
+    prices = [price_of_trial(replace(linear, heads=(head,)), material, speed=speed) for head in deep.heads[1:]]
+    assert prices[:-1] == [prices[0]] * (len(prices) - 1), "linear heads are trained together"
+    assert prices[-1] > prices[0]
+    mean = price_of_trial(replace(linear, heads=deep.heads[-2:]), material, speed=speed)
+    assert mean == pytest.approx((prices[-2] + prices[-1]) / 2)
+
+
+def test_a_way_that_adds_modules_is_priced_by_what_it_adds(material: Material) -> None:
+    arms = make_arms(["bitfit", "adapters", "head-only"], material, tuning=1, overrides={}, seed=0)
+    outline = outline_of(material, arms[0], runtime=RUNTIME)
+    known = {a.name: with_own_outline(a, material, runtime=RUNTIME) for a in arms}
+    assert known["bitfit"].own_outline is None
+    adapters = known["adapters"]
+    assert len(adapters.plan(outline).ever_trainable) > len(outline.head)
+    assert adapters.outline(outline).size(adapters.outline(outline).names) > outline.size(outline.names)
+    speed = Speed(1e-4, 1e-3, outline)
+    prices = {name: price_of_trial(arm, material, speed=speed) / arm.longest for name, arm in known.items()}
+    assert prices["adapters"] == pytest.approx(prices["bitfit"], rel=0.05), "no layer is spared"
+    assert prices["head-only"] < prices["adapters"] / 2
+    found = needs(list(known.values()), material, outline=outline, peaks=PEAKS)
+    assert found["adapters"] > found["head-only"]

@@ -110,8 +110,8 @@ def test_the_head_drops_out_as_the_family_does_and_a_family_without_dropout_does
 
 FRESH = """
 import sys, transformers
-folders = {"AutoModelForSequenceClassification": sys.argv[1], "AutoModelForTokenClassification": sys.argv[2]}
-for auto, folder in folders.items():
+folders = [pair.partition("=")[::2] for pair in sys.argv[1].split(";")]
+for auto, folder in folders:
     for refused in (auto, "AutoModel", "AutoConfig"):
         try:
             getattr(transformers, refused).from_pretrained(folder)
@@ -120,26 +120,33 @@ for auto, folder in folders.items():
         else:
             sys.exit(f"plain transformers loaded {folder} as {refused}")
 import unfreeze.encoders.pooled
-for auto, folder in folders.items():
+for auto, folder in folders:
     model = getattr(transformers, auto).from_pretrained(folder)
-    batch = transformers.AutoTokenizer.from_pretrained(folder)(sys.argv[3:], padding=True, return_tensors="pt")
+    batch = transformers.AutoTokenizer.from_pretrained(folder)(sys.argv[2:], padding=True, return_tensors="pt")
     print(model(**batch).logits.flatten().tolist())
 """
+AUTO = {"sequence": "AutoModelForSequenceClassification", "token": "AutoModelForTokenClassification"}
 
 
 def test_plain_transformers_refuses_it_and_ours_loads_it_equal_in_a_fresh_process(encoder_of, tmp_path):
     encoder = encoder_of("bert")
     batch = encoder.tokenizer(TEXTS, padding=True, return_tensors="pt")
-    expected = []
-    for kind, pooling in [("sequence", "mean"), ("token", "tokens")]:
-        model = build(encoder, HeadSettings(pooling, 2), kind)
-        model.save_pretrained(tmp_path / kind)
-        encoder.tokenizer.save_pretrained(tmp_path / kind)
+    expected, folders = [], []
+    for kind, head in [
+        ("sequence", HeadSettings("mean", 2)),
+        ("sequence", HeadSettings("mean", 2, mixed=True, network="mlp")),
+        ("token", HeadSettings("tokens", 2)),
+        ("token", HeadSettings("tokens", network="bilstm")),
+    ]:
+        model, folder = build(encoder, head, kind), tmp_path / str(len(folders))
+        model.save_pretrained(folder)
+        encoder.tokenizer.save_pretrained(folder)
         expected.append(str(model(**batch).logits.flatten().tolist()))
-    command = [sys.executable, "-c", FRESH, str(tmp_path / "sequence"), str(tmp_path / "token"), *TEXTS]
+        folders.append(f"{AUTO[kind]}={folder}")
+    command = [sys.executable, "-c", FRESH, ";".join(folders), *TEXTS]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.strip().splitlines()[-2:] == expected
+    assert run.stdout.strip().splitlines()[-4:] == expected
 
 
 def test_gradients_reach_every_layer_and_the_head(encoder_of):

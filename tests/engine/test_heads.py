@@ -283,9 +283,10 @@ def test_the_best_epochs_weights_come_back():
 def test_training_stops_after_so_many_epochs_without_a_better_score():
     table = make_table()
     patient = make_run(table, replace(SETTINGS, num_train_epochs=8, patience=2))
-    early, late = trained(
-        table, scripted(patient, [0.1, 0.2, 0.1, 0.1]), scripted(patient, [0.1, 0.2, 0.1, 0.3, 0.1, 0.1])
-    )
+    warming = replace(patient, settings=replace(patient.settings, warmup_steps=0.5))  # its rate rises for four epochs
+    scores = [0.1, 0.2, 0.1, 0.1], [0.1, 0.2, 0.1, 0.3, 0.1, 0.1], [0.5] + [0.1] * 7
+    early, late, warm = trained(table, *map(scripted, (patient, patient, warming), scores))
+    assert (warm.state.epoch, warm.state.best_epoch) == (6, 1)
     assert (early.state.epoch, early.state.best_epoch, len(early.state.curve)) == (4, 2, 4)
     assert (late.state.epoch, late.state.best_epoch, len(late.state.curve)) == (6, 4, 6)
 

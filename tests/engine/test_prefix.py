@@ -59,6 +59,7 @@ def test_training_from_remembered_states_gives_the_same_model_in_every_family(fa
         ("sequence", HeadSettings("mean", 3)),
         ("token", HeadSettings()),
         ("token", HeadSettings("tokens", 2)),
+        ("token", HeadSettings("tokens", 3, mixed=True, network="bilstm")),
     ],
     ids=str,
 )

@@ -77,3 +77,8 @@ def test_rates_for_sgd_are_those_for_adamw_times_a_factor_and_at_most_1():
     assert range_for("sgd", (3e-4, 3e-2)) == pytest.approx((3e-4 * SGD_RATES, 1.0))
     assert range_for("adam", (3e-5, 3e-4)) == range_for("adamw", (3e-5, 3e-4)) == (3e-5, 3e-4)
     assert range_for("sgd", None) is None
+
+
+@pytest.mark.parametrize(("warmup", "epochs"), [(0.1, 1), (0.0, 0), (0.25, 2), (12.0, 2), (13.0, 3)])
+def test_warm_up_ends_with_an_epoch(warmup, epochs):
+    assert TrainingSettings(num_train_epochs=8, warmup_steps=warmup).warm_epochs(6) == epochs

@@ -188,6 +188,13 @@ def test_training_stops_after_so_many_epochs_without_a_better_score(encoder_of):
     assert (state.epoch, state.best_epoch, len(state.curve)) == (4, 2, 4)
 
 
+def test_a_run_is_not_given_up_while_its_rate_still_rises(encoder_of):
+    settings = replace(SETTINGS, num_train_epochs=8, patience=1, warmup_steps=0.5)
+    _, run = make_run(encoder_of("bert"), settings=settings, data=scripted([0.5] + [0.1] * 7))
+    state = run.run()
+    assert (state.epoch, state.best_epoch) == (5, 1)
+
+
 def test_a_stage_that_is_yet_to_come_is_never_given_up(encoder_of):
     settings = replace(SETTINGS, num_train_epochs=8, patience=2)
     _, run = make_run(encoder_of("bert"), spelling="gradual", settings=settings, data=scripted([0.9] + [0.1] * 7))

@@ -16,6 +16,8 @@ def shapes(config):
     attention = 4 * (hidden * hidden + hidden) + norm
     feed_forward = (hidden * inner + inner) + (inner * hidden + hidden) + norm
     return {
+        "hidden": hidden,
+        "biases": LAYERS * (7 * hidden + inner) + 2 * hidden,
         "embeddings": tables * hidden + norm,
         "layer": attention + feed_forward,
         "norm": norm,
@@ -38,6 +40,9 @@ FORMULAS = {
     "top": lambda s: [s["norm"] + s["pooler"] + s["head"]],
     "last-k": lambda s: [2 * s["layer"] + s["pooler"] + s["head"]],
     "gradual": lambda s: [s["pooler"] + s["head"] + k * s["layer"] for k in range(LAYERS + 1)] + [everything(s)],
+    "bitfit": lambda s: [s["biases"] + s["head"]],
+    "lora": lambda s: [LAYERS * 2 * 8 * 2 * s["hidden"] + s["head"]],
+    "adapters": lambda s: [LAYERS * 2 * (2 * 64 * s["hidden"] + 64 + s["hidden"]) + LAYERS * 2 * s["norm"] + s["head"]],
     "entity-mask": lambda s: [s["masked"], everything(s) - s["pooler"] + s["masked"]],  # token models have no pooler
 }
 """For each strategy with its usual settings the number of parameters that learn, stage by stage."""

@@ -11,8 +11,10 @@ from unfreeze.compare.overrides import Overrides, read_overrides
 from unfreeze.compare.space import Space, epochs_of, search_with, space_of
 from unfreeze.compare.trials import Trial
 from unfreeze.encoders.head_settings import HeadSettings
+from unfreeze.encoders.outline import Outline
 from unfreeze.engine.settings import TrainingSettings
 from unfreeze.errors import SettingsError
+from unfreeze.plan import Plan
 from unfreeze.strategies import ALL, STRATEGIES, Search, Strategy, spelling_of, strategy_named
 
 EDGE = 0.05
@@ -49,6 +51,7 @@ class Arm:
         grid: the settings to choose among where the user listed values, those of ``base`` first; empty for ``rates``
             on ``base``.
         sampling: how settings are drawn; None for a grid.
+        own_outline: the parts of the model with the modules that the strategy adds; None where it adds none.
     """
 
     name: str
@@ -59,6 +62,23 @@ class Arm:
     fits_schedule: bool = False
     grid: tuple[TrainingSettings, ...] = ()
     sampling: Sampling | None = None
+    own_outline: Outline | None = None
+
+    def outline(self, plain: Outline) -> Outline:
+        """The parts of the model that it trains.
+
+        Args:
+            plain: of the model without what strategies add.
+        """
+        return self.own_outline or plain
+
+    def plan(self, plain: Outline) -> Plan:
+        """Who learns, and when.
+
+        Args:
+            plain: of the model without what strategies add.
+        """
+        return self.strategy.plan(self.outline(plain))
 
     @property
     def learns(self) -> bool:
@@ -137,10 +157,11 @@ def make_arms(
 ) -> list[Arm]:
     """The arms of a comparison, in order of priority.
 
-    Every arm gets the same number of tuning trials, as many as the most heads take at least: one that has more heads to
-    choose among tries fewer learning rates. Where the user fixed the rate, or listed values to choose among, a grid has
-    all heads, all of these values, and nothing else. A floor that learns is tried once. With ``tuning`` 0 nothing is
-    searched: each arm has the middle of its rates and the last of its heads, which reads the most.
+    Every arm gets the same number of tuning trials, so many that the one with the most heads tries two learning
+    rates, too (one, if ``tuning`` is 1): an arm that has more heads to choose among tries fewer rates. Where the user
+    fixed the rate, or listed values to choose among, a grid has all heads, all of these values, and nothing else. A
+    floor that learns is tried once. With ``tuning`` 0 nothing is searched: each arm has the middle of its rates and
+    the last of its linear heads, which reads the most.
 
     Args:
         names: strategies as the user spells them; None for the usual ones, "all" for every one that suits the task.
@@ -162,9 +183,11 @@ def make_arms(
     usual = 0
     if tuning:
         most = [len(some) for some, strategy in zip(heads, chosen, strict=True) if not strategy.search.floor]
-        usual = max(tuning + len(material.task.heads(reads_layers=False)) - 1, *most, 1)
+        usual = max(
+            tuning + len(material.task.heads(reads_layers=False)) - 1, *(n - 1 + min(2, tuning) for n in most), 1
+        )
     else:
-        heads = [some[-1:] for some in heads]
+        heads = [tuple(head for head in some if head.is_linear)[-1:] for some in heads]
     arms = [
         _arm(strategy, some, said, trials=usual, features=features, seed=seed)
         for strategy, some in zip(chosen, heads, strict=True)
@@ -199,13 +222,24 @@ _OTHER = {"sequence": "token", "token": "sequence"}
 
 
 def _heads(material: Material, strategy: Strategy) -> tuple[HeadSettings, ...]:
-    """The heads a strategy chooses among, none of which reads more layers than the encoder has."""
+    """The heads a strategy chooses among, none of which reads more layers than the encoder has.
+
+    Where nothing learns by gradient, a head is computed in closed form, which only a linear one can be.
+    """
     search = strategy.search
     heads = material.task.heads(reads_layers=search.reads_layers)
+    if search.learning_rate is None:
+        heads = tuple(head for head in heads if head.is_linear)
     if search.floor and search.learning_rate is not None:
         heads = heads[:1]
     depth = getattr(material.encoder.config, "num_hidden_layers", None) or max(head.layers for head in heads)
-    return tuple(dict.fromkeys(replace(head, layers=min(head.layers, depth)) for head in heads))
+    return tuple(dict.fromkeys(_within(head, depth) for head in heads))
+
+
+def _within(head: HeadSettings, depth: int) -> HeadSettings:
+    """A head that reads no more layers than there are; one layer is no mix."""
+    layers = min(head.layers, depth)
+    return replace(head, layers=layers, mixed=head.mixed and layers > 1)
 
 
 def _arm(

@@ -4,7 +4,8 @@ The calibration notes how large this process is before it has a model, how large
 how large while it was found out how its batches may be computed (this trains copies, all of them), and how large while
 a few steps of everything were trained. From these an arm's peak follows:
 
-- Where nothing below the head learns: as large as after a model was built and run.
+- Where nothing below the head learns: as large as after a model was built and run; with a head that is more than a
+  linear layer also its weights, and what their learning takes.
 - Elsewhere the larger of two: the moment at which the way of batching is found out, the same for all arms; and
   training, which takes the process before, the model, ``LEARNING`` bytes for each weight that ever learns, and the
   activations, in proportion to the layers above the frozen depth. The activations of all layers are what is left of the
@@ -99,12 +100,13 @@ def needs(arms: Sequence[Arm], material: Material, *, outline: Outline, peaks: P
         beside = sum(size for name, size in kept.items() if name != arm.name)
         own = kept[arm.name] - WEIGHT * outline.size(outline.names) if arm.name in kept else 0  # one is in the peak
         still = arm.name in kept or not arm.learns
-        found[arm.name] = beside + max(0, own) + (peaks.still if still else _learning(arm, outline, peaks))
+        own = max(0, own) + (_networks(arm, material) if still else 0)
+        found[arm.name] = beside + own + (peaks.still if still else _learning(arm, outline, peaks))
     return found
 
 
 def _head_alone(arm: Arm, outline: Outline) -> bool:
-    return arm.learns and arm.strategy.plan(outline).ever_trainable <= set(outline.head)
+    return arm.learns and arm.plan(outline).ever_trainable <= set(outline.head)
 
 
 def _kept(arm: Arm, material: Material, outline: Outline) -> int:
@@ -112,13 +114,21 @@ def _kept(arm: Arm, material: Material, outline: Outline) -> int:
     tokens = material.task.kind != "sequence"
     rows = sum(feature.length for feature in material.features) if tokens else len(material.features)
     table = WEIGHT * rows * int(getattr(material.encoder.config, "hidden_size", 0))
-    return min(KINDS, len(arm.heads)) * (WEIGHT * outline.size(outline.names) + min(table, material.limit_bytes))
+    linear = sum(head.is_linear for head in arm.heads)
+    return min(KINDS, linear) * (WEIGHT * outline.size(outline.names) + min(table, material.limit_bytes))
 
 
-def _learning(arm: Arm, outline: Outline, peaks: Peaks) -> int:
-    plan = arm.strategy.plan(outline)
+def _networks(arm: Arm, material: Material) -> int:
+    """What the largest network of an arm's heads takes while it learns."""
+    hidden = int(getattr(material.encoder.config, "hidden_size", 0))
+    return (WEIGHT + LEARNING + KEEPING) * max(head.network_weights(hidden) for head in arm.heads)
+
+
+def _learning(arm: Arm, plain: Outline, peaks: Peaks) -> int:
+    outline = arm.outline(plain)
+    plan = arm.plan(outline)
     model = peaks.before + WEIGHT * outline.size(outline.names)
-    activations = max(0, peaks.stepping - model - LEARNING * _stepped(frozenset(outline.names), outline))
+    activations = max(0, peaks.stepping - model - LEARNING * _stepped(frozenset(plain.names), plain))
     lowest = min(outline.frozen_depth(plan.touched_by(stage)) for stage in plan.stages)
     share = (outline.depth - lowest) / max(1, outline.depth)
     training = model + LEARNING * _stepped(plan.ever_trainable, outline) + int(activations * share)

@@ -22,6 +22,7 @@ from unfreeze.compare.pricing import (
     measure_speed,
     plan_as_dict,
     price_of,
+    price_of_first,
     price_of_prefix,
     price_of_trial,
 )
@@ -173,17 +174,19 @@ class Planner:
 
     def _priced(self, asked: Shape, speed: Speed) -> dict[str, Any]:
         prices, budget, race = self._prices(speed), self._options.budget_seconds, self._options.race
+        firsts = {arm.name: price_of_first(arm, self._material, speed=speed) for arm in self._arms}
         room = self._room(speed)
         arms = room.fitting(self._arms)
         shape, why = replace(asked, arms=tuple(arm.name for arm in arms)), ""
         if budget is not None and not race:
             shape = fit_into(budget, arms, most=shape, **prices)
         elif budget is not None:
-            shape = replace(shape, arms=entrants(budget, arms, **prices, nested=asked.nested))
+            started = {"trial_prices": firsts, "prefix": prices["prefix"]}
+            shape = replace(shape, arms=entrants(budget, arms, **started, nested=asked.nested))
             why = "its first setting does not fit the budget"
         plan = plan_as_dict(shape, self._arms, **prices, why=why)
         for row in plan["arms"]:
-            row |= {"peak_bytes": room.needs.get(row["name"])}
+            row |= {"peak_bytes": room.needs.get(row["name"]), "first_seconds": firsts[row["name"]]}
             row |= {"reason": room.too_large.get(row["name"], row["reason"])}
         seeds = shape.seeds if self._options.seeds or not race else min(shape.seeds, 1 if shape.folds > 1 else 2)
         told = {"seeds": seeds, "race": race, "budget_seconds": budget, "memory_bytes": room.limit}

@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise
 from typing import Any
 
 from torch import nn
@@ -17,18 +17,31 @@ from unfreeze.compare.material import Material
 from unfreeze.compare.memory import Gauge, Peaks
 from unfreeze.compare.numerals import spelled
 from unfreeze.compare.trials import planned
+from unfreeze.encoders.building import build_model
+from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.outline import Outline
+from unfreeze.encoders.reading_outline import read_outline
 from unfreeze.engine.prediction import logits_of
 from unfreeze.engine.runtime import Runtime
 from unfreeze.engine.training import Run, TrainingData, Watch
 from unfreeze.errors import SettingsError
 from unfreeze.plan import one_stage
+from unfreeze.strategies import adds_modules
 
 REFIT = 1.25
 """The model handed over learns from the validation rows too, a quarter more."""
 
 FINISHING = 8.0
 """Seconds for the floors that need no encoder, for saving the model, and for loading it again in a fresh process."""
+
+TOGETHER = 0.02
+"""What linear heads take of a step of everything: they are trained together, on numbers that never change."""
+
+IN_THE_LOOP = 0.05
+"""What any other head takes of it beside its own products: reading remembered states, and calling the model."""
+
+TOKEN_BY_TOKEN = 4.0
+"""An LSTM takes so much longer than other layers of as many weights: one token waits for the one before it."""
 
 FORWARD = 0.35
 """What running a layer forward costs of a training step through it."""
@@ -58,7 +71,12 @@ class Speed:
 
 
 def outline_of(material: Material, arm: Arm, *, runtime: Runtime) -> Outline:
-    """The parts of the model that an arm trains, to check and to price plans by.
+    """The parts of a model without what strategies add, to check and to price plans by.
+
+    Args:
+        material: its encoder and task.
+        arm: any; its first head is built.
+        runtime: how to compute.
 
     Raises:
         EncoderError: the encoder is none that can be trained.
@@ -66,10 +84,25 @@ def outline_of(material: Material, arm: Arm, *, runtime: Runtime) -> Outline:
     return _model(material, arm, runtime)[1]
 
 
+def with_own_outline(arm: Arm, material: Material, *, runtime: Runtime) -> Arm:
+    """An arm that knows the modules its strategy adds, if it adds any: plans and prices follow from these.
+
+    Raises:
+        SettingsError: the strategy cannot add them to this encoder.
+        MissingExtra: it needs a package that is not installed.
+    """
+    if not adds_modules(arm.strategy):
+        return arm
+    trial = arm.trial(arm.heads[0], arm.rates[0], seed=arm.base.seed, fold=0)
+    return replace(arm, own_outline=planned(material, trial, runtime=runtime)[1])
+
+
 def _model(material: Material, arm: Arm, runtime: Runtime) -> tuple[nn.Module, Outline]:
-    head, rate = arm.heads[0], arm.rates[0]
-    model, outline, _ = planned(material, arm.trial(head, rate, seed=arm.base.seed, fold=0), runtime=runtime)
-    return model, outline
+    task, seed = material.task, arm.base.seed
+    model: Any = build_model(
+        material.encoder, arm.heads[0], kind=task.kind, labels=task.labels, weights="pretrained", seed=seed
+    )
+    return model.to(runtime.device), read_outline(model)
 
 
 def measure_speed(material: Material, arm: Arm, *, runtime: Runtime) -> Speed:
@@ -111,16 +144,17 @@ def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:
     """Seconds one trial of an arm takes at the most, early stopping left out.
 
     What lies below the frozen depth is computed once for all trials (see ``price_of_prefix``), so an epoch pays for the
-    layers above it only.
+    layers above it only, and for the head: the mean over the arm's heads, because each is tried once.
     """
     if not arm.learns:
         return STARTING + speed.forward * _tokens(material, material.splits.folds[0].train)
     fold = material.splits.folds[0]
-    plan, depth = arm.strategy.plan(speed.outline), speed.outline.depth
+    outline = arm.outline(speed.outline)
+    plan, depth = arm.plan(outline), outline.depth
     ends = [stage.start for stage in plan.stages[1:]] + [1.0]
-    work = 0.02
+    work = statistics.fmean(_share_of_head(head, material, speed.outline) for head in arm.heads)
     for stage, end in zip(plan.stages, ends, strict=True):
-        frozen, objective = speed.outline.frozen_depth(stage.trainable), stage.objective
+        frozen, objective = outline.frozen_depth(stage.trainable), stage.objective
         work += (end - stage.start) * (objective.task > 0) * (depth - frozen) / depth
         # What is hidden differs from step to step, so nothing of it can be remembered: a frozen layer is run forward.
         work += (end - stage.start) * (objective.masked > 0) * (MASKED * (depth - frozen) + FORWARD * frozen) / depth
@@ -128,6 +162,22 @@ def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:
     validated = speed.forward * work * _tokens(material, fold.validation)
     tested = speed.forward * work * _tokens(material, material.splits.test)
     return STARTING + arm.longest * (learned + validated) + tested
+
+
+def price_of_first(arm: Arm, material: Material, *, speed: Speed) -> float:
+    """Seconds that the first trial of an arm's search takes at the most: its first head is the cheapest."""
+    return price_of_trial(replace(arm, heads=arm.heads[:1]), material, speed=speed)
+
+
+def _share_of_head(head: HeadSettings, material: Material, outline: Outline) -> float:
+    """What a head takes of a step of everything: its weights against those of the layers, for as many rows."""
+    if head.is_linear:
+        return TOGETHER
+    tokens = sum(feature.length for feature in material.features)
+    rows = 1.0 if head.pooling == "tokens" else len(material.features) / tokens
+    weights = head.network_weights(int(material.encoder.config.hidden_size))
+    slower = TOKEN_BY_TOKEN if head.network == "bilstm" else 1.0
+    return IN_THE_LOOP + slower * rows * weights / outline.size(tuple(chain.from_iterable(outline.layers)))
 
 
 def price_of_prefix(material: Material, speed: Speed) -> float:

@@ -114,7 +114,7 @@ def _settings(arm: Arm, trial: Trial) -> dict[str, Any]:
     own = {name: getattr(trial.settings, name) for name in TUNABLE}
     if not arm.learns:
         own |= {"learning_rate": None, "num_train_epochs": 0, **dict.fromkeys(_OF_LEARNING)}
-    first = {"learning_rate": own["learning_rate"], "pooling": trial.head.pooling, "layers": trial.head.layers}
+    first = {"learning_rate": own["learning_rate"], **asdict(trial.head)}
     return first | {"num_train_epochs": own["num_train_epochs"]} | own
 
 

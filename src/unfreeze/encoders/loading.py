@@ -14,7 +14,7 @@ from unfreeze.errors import EncoderError
 
 __all__ = ["EMBEDDED_NAME", "Encoder", "load_encoder"]
 
-OWN_FAMILY = "unfreeze-encoder"
+OWN_FAMILIES = ("unfreeze-encoder", "unfreeze-adapted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def load_encoder(name: str | None) -> Encoder:
 def _load_config(located: Located) -> transformers.PretrainedConfig:
     path = located.folder / "config.json"
     family = read_settings(path).get("model_type")
-    if family == OWN_FAMILY:
+    if family in OWN_FAMILIES:
         raise EncoderError(
             f"{located.name}: this is a finished model that unfreeze wrote, no encoder to start from. "
             "Use it with: unfreeze predict"

@@ -1,4 +1,4 @@
-"""Heads that no family's own class has: the mean or the first token, or each token, over one or several layers.
+"""Heads that no family's own class has, on the mean, the first token or each token, of one or several layers.
 
 They are saved under a model type of their own. Importing this module teaches transformers that type; without it,
 transformers refuses such a folder aloud instead of loading it as something else with other logits.
@@ -13,9 +13,13 @@ from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 from unfreeze.encoders.families import DROPOUT_NAMES
+from unfreeze.encoders.head_networks import BiLstm, Hidden, LayerMix
 from unfreeze.encoders.head_settings import HeadSettings
 
 _NOT_THE_ENCODERS = ("architectures", "id2label", "label2id", "problem_type", "dtype", "torch_dtype", "_name_or_path")
+
+
+_NETWORKS: dict[str, type[Hidden] | type[BiLstm]] = {"mlp": Hidden, "bilstm": BiLstm}
 
 
 class PooledConfig(transformers.PretrainedConfig):
@@ -25,8 +29,10 @@ class PooledConfig(transformers.PretrainedConfig):
         encoder: the encoder's own configuration, as a dictionary with its ``model_type``.
         pooling: "first", "mean" or "tokens".
         layers: how many of the last layers the head reads.
+        mixed: whether it reads a learned mix of them, not all side by side.
+        network: between what is read and the classifier: "linear" for nothing, "mlp" or "bilstm".
         kind: "sequence" or "token".
-        head_dropout: probability of dropout before the classifier.
+        head_dropout: probability of dropout on what is read, and before the classifier.
         hidden_size: of the encoder, numbers a token and layer.
     """
 
@@ -42,6 +48,8 @@ class PooledConfig(transformers.PretrainedConfig):
         head_dropout: float = 0.1,
         **others: Any,
     ) -> None:
+        self.mixed = bool(others.pop("mixed", False))
+        self.network = str(others.pop("network", "linear"))
         super().__init__(**others)
         self.encoder = encoder or {"model_type": "bert"}
         self.pooling = pooling
@@ -66,6 +74,8 @@ def pooled_config(encoder: transformers.PretrainedConfig, head: HeadSettings, *,
         {**inner, "model_type": encoder.model_type},
         pooling=head.pooling,
         layers=head.layers,
+        mixed=head.mixed,
+        network=head.network,
         kind=kind,
         head_dropout=dropout,
     )
@@ -81,7 +91,7 @@ def encoder_config(config: PooledConfig) -> transformers.PretrainedConfig:
 
 
 class _Pooled(transformers.PreTrainedModel):
-    """An encoder, the last hidden states of which are read side by side, dropout, and one linear classifier."""
+    """An encoder, its last hidden states side by side or mixed, dropout, perhaps a network, one linear classifier."""
 
     config_class = PooledConfig
     base_model_prefix = "encoder"
@@ -91,8 +101,14 @@ class _Pooled(transformers.PreTrainedModel):
         super().__init__(config)
         self.num_labels = int(config.num_labels or 0)
         self.encoder = _bare_encoder(encoder_config(config))
+        self.mix = LayerMix(config.layers) if config.mixed else None
         self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = nn.Linear(config.hidden_size * config.layers, self.num_labels)
+        width = config.hidden_size * (1 if config.mixed else config.layers)
+        self.network: Hidden | BiLstm | None = None
+        if config.network != "linear":
+            self.network = _NETWORKS[config.network](width, hidden=config.hidden_size, dropout=config.head_dropout)
+            width = self.network.width
+        self.classifier = nn.Linear(width, self.num_labels)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -100,11 +116,20 @@ class _Pooled(transformers.PreTrainedModel):
         return self.encoder.get_input_embeddings()
 
     def _states(self, inputs: dict[str, Any]) -> torch.Tensor:
-        """The last ``layers`` hidden states side by side, the topmost first: (batch, tokens, layers · hidden)."""
+        """The last ``layers`` hidden states side by side, the topmost first: (batch, tokens, layers · hidden).
+
+        Mixed, they are one: (batch, tokens, hidden).
+        """
         layers = self.config.layers
         outputs = self.encoder(**inputs, output_hidden_states=layers > 1, return_dict=True)
         below = () if layers == 1 else outputs.hidden_states[-layers:-1]
-        return torch.cat((outputs.last_hidden_state, *reversed(below)), dim=-1)
+        states = (outputs.last_hidden_state, *reversed(below))
+        return torch.cat(states, dim=-1) if self.mix is None else self.mix(states)
+
+    def _scores(self, read: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """Logits from what is read, (…, width) to (…, labels)."""
+        read = self.dropout(read)
+        return self.classifier(read if self.network is None else self.network(read, attention_mask))
 
 
 class PooledForSequenceClassification(_Pooled):
@@ -125,7 +150,7 @@ class PooledForSequenceClassification(_Pooled):
         """
         states = self._states({"input_ids": input_ids, "attention_mask": attention_mask, **inputs})
         pooled = states[:, 0] if self.config.pooling == "first" else _mean(states, attention_mask)
-        return SequenceClassifierOutput(logits=self.classifier(self.dropout(pooled)))
+        return SequenceClassifierOutput(logits=self._scores(pooled, attention_mask))
 
 
 class PooledForTokenClassification(_Pooled):
@@ -145,7 +170,7 @@ class PooledForTokenClassification(_Pooled):
             ``logits``, (batch, tokens, tags), float.
         """
         states = self._states({"input_ids": input_ids, "attention_mask": attention_mask, **inputs})
-        return TokenClassifierOutput(logits=self.classifier(self.dropout(states)))
+        return TokenClassifierOutput(logits=self._scores(states, attention_mask))
 
 
 def _mean(states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:

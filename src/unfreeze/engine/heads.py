@@ -187,7 +187,8 @@ class _Head:
         state, settings = self.state, self.run.settings
         if state.diverged or state.epoch >= _last_epoch(settings):
             return True
-        return is_given_up(state.epoch, state.best_epoch, patience=settings.patience)
+        warm = settings.warm_epochs(self.order.steps)
+        return is_given_up(state.epoch, state.best_epoch, patience=settings.patience, opened=warm)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,11 @@ class TrainingSettings:
         """Optimizer steps in one pass over so many features."""
         return max(1, ceil(features / self.per_device_train_batch_size))
 
+    def warm_epochs(self, steps: int) -> int:
+        """Epochs after which warm-up is over, of so many steps each."""
+        warm = self.warmup_steps if self.warmup_steps >= 1 else self.warmup_steps * steps * self.num_train_epochs
+        return ceil(warm / steps)
+
     def rate_share(self, step: int, total: int) -> float:
         """Share of the learning rate at a step, in [0, 1]: linear warm-up, then linear decay to 0.
 

@@ -22,6 +22,7 @@ def is_given_up(epoch: int, best_epoch: int, *, patience: int, opened: int = 0) 
         epoch: passes completed.
         best_epoch: the number of them after which the weights were best, 0 before the first validation.
         patience: epochs to wait.
-        opened: the epoch in which the last stage begins; a stage that is yet to come is not given up.
+        opened: the epoch in which the last stage begins, or warm-up ends, whichever is later; a stage that is yet to
+            come, or a rate that still rises, is not given up (a BiLSTM names no entity until its rate is high).
     """
     return best_epoch > 0 and epoch - max(best_epoch, opened) >= patience

@@ -213,6 +213,7 @@ class Run:
         if state.diverged or state.epoch >= self._last:
             return True
         opened = math.ceil(self._plan.stages[-1].start * self._settings.num_train_epochs)
+        opened = max(opened, self._settings.warm_epochs(self._steps))
         return is_given_up(state.epoch, state.best_epoch, patience=self._settings.patience, opened=opened)
 
     def _enter_stage(self) -> None:

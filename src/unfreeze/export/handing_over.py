@@ -82,7 +82,7 @@ def loads_with(model: nn.Module, *, kind: str, folder: str) -> str:
     """The line of code that loads a saved model; plain transformers where its class can express the head."""
     line = f'transformers.{CLASSES[kind]}.from_pretrained("{folder}")'
     standard = type(model).__module__.startswith("transformers.")
-    return line if standard else f"import unfreeze.encoders.pooled; {line}"
+    return line if standard else f"import {type(model).__module__}; {line}"
 
 
 def check_reload(model: nn.Module, material: Material, *, folder: Path, runtime: Runtime) -> dict[str, Any]:
@@ -192,7 +192,8 @@ def load_model(folder: str | Path, *, threads: int | None = None, precision: str
         hint = f"; did you mean {path / 'model'}?" if inside.is_file() else ""
         raise EncoderError(f"{folder}: not a model that unfreeze saved (it has no {ABOUT}){hint}")
     runtime, about = prepare_process(threads, precision), _about(path)
-    import unfreeze.encoders.pooled  # noqa: F401  # registers our own heads
+    import unfreeze.encoders.bottlenecks
+    import unfreeze.encoders.pooled  # noqa: F401  # both register what plain transformers does not know
 
     task = task_named(about["task"])(labels=tuple(about["labels"]))  # type: ignore[call-arg]
     usual = {"trust_remote_code": False, "local_files_only": True}

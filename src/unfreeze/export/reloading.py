@@ -19,8 +19,11 @@ def main(arguments: list[str]) -> None:
     from safetensors.torch import load_file, save_file
 
     torch.set_num_threads(int(threads))
-    if '"unfreeze-encoder"' in (Path(folder) / "config.json").read_text(encoding="utf-8"):
-        import unfreeze.encoders.pooled  # noqa: F401  # registers our own heads; plain transformers refuses them
+    settings = (Path(folder) / "config.json").read_text(encoding="utf-8")
+    if '"unfreeze-encoder"' in settings:
+        import unfreeze.encoders.pooled  # registers our own heads; plain transformers refuses them
+    if '"unfreeze-adapted"' in settings:
+        import unfreeze.encoders.bottlenecks  # noqa: F401  # likewise
     name = {"sequence": "AutoModelForSequenceClassification", "token": "AutoModelForTokenClassification"}[kind]
     model = getattr(transformers, name).from_pretrained(folder, trust_remote_code=False, use_safetensors=True)
     with torch.inference_mode():

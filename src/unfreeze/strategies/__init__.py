@@ -3,7 +3,18 @@
 import pkgutil
 from importlib import import_module
 
-from unfreeze.strategies._base import ALL, STRATEGIES, Search, Strategy, install, spelling_of, strategy, strategy_named
+from unfreeze.strategies._base import (
+    ALL,
+    STRATEGIES,
+    Search,
+    Strategy,
+    adds_modules,
+    install,
+    merged,
+    spelling_of,
+    strategy,
+    strategy_named,
+)
 from unfreeze.strategies._describing import Description, Setting, description_of, stage_rows
 
 for _module in sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")):
@@ -16,8 +27,10 @@ __all__ = [
     "Search",
     "Setting",
     "Strategy",
+    "adds_modules",
     "description_of",
     "install",
+    "merged",
     "spelling_of",
     "stage_rows",
     "strategy",

@@ -1,5 +1,6 @@
 """What a strategy is, and the register of them."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -67,7 +68,8 @@ class Strategy(Protocol):
     """Settings that turn the outline of a model into a plan: pure, no torch, no optimizer, no callback.
 
     A strategy that adds modules to the model also has ``install(model, *, encoder, seed)``, called once, before the
-    outline is read. Its plans must do with an outline without these modules, too: plans are priced by such.
+    outline is read; its plans must do with an outline without these modules, too. If what is handed over shall be
+    another model than the one that learned, it has ``merge(model)``, called on a copy, which gives that.
     """
 
     name: ClassVar[str]
@@ -133,8 +135,23 @@ def install(strategy: Strategy, model: Any, *, encoder: "Encoder", seed: int) ->
         encoder: that it was built from.
         seed: of new weights.
     """
-    if hasattr(strategy, "install"):
-        strategy.install(model, encoder=encoder, seed=seed)
+    if adds_modules(strategy):
+        strategy.install(model, encoder=encoder, seed=seed)  # type: ignore[attr-defined]
+
+
+def adds_modules(strategy: Strategy) -> bool:
+    """Whether a strategy adds modules to the model."""
+    return hasattr(strategy, "install")
+
+
+def merged(strategy: Strategy, model: Any) -> Any:
+    """The model to hand over: with what a strategy added folded in, or in a class that can hold it.
+
+    Args:
+        strategy: which.
+        model: trained; left as it is, because folding in and out again would move frozen weights.
+    """
+    return strategy.merge(copy.deepcopy(model).float()) if hasattr(strategy, "merge") else model
 
 
 def spelling_of(strategy: Strategy) -> str:

@@ -2,7 +2,8 @@
 
 Source: Devlin et al. 2019, arXiv:1810.04805, section 5.3 and table 7. A frozen encoder is at its honest best when the
 head may read several layers (concatenating the last four loses 0.3 F1 against fine-tuning there; the last layer alone
-is a straw man), and when the rate suits a head: 10 to 100 times that of fine-tuning.
+is a straw man), and when the rate suits a head: 10 to 100 times that of fine-tuning. Which heads are tried the task
+says: beside linear ones there are a learned mix of layers, a hidden layer and the paper's BiLSTM (``HeadSettings``).
 
 Use it when data or time are scarce, or when one encoder serves many tasks. It reaches its limit where the task differs
 from what the encoder was pretrained for.

@@ -91,7 +91,10 @@ class Classification:
         return str(example.target)
 
     def heads(self, *, reads_layers: bool) -> tuple[HeadSettings, ...]:
-        """The family's own head, then the mean of the tokens; for a frozen encoder also of its last four layers."""
+        """The family's own head, then the mean of the tokens; for a frozen encoder also of its last four layers.
+
+        A hidden layer or a learned mix on these brought nothing (300 reviews of rt_polarity, all-MiniLM-L6-v2).
+        """
         usual = (HeadSettings("standard"), HeadSettings("mean"))
         return (*usual, HeadSettings("mean", layers=4)) if reads_layers else usual
 
