@@ -28,6 +28,7 @@ class Demo:
         task: of the corpus.
         label_column: of the corpus.
         numbers: the ways, in the order of the question, with their numbers there (0 where it has none).
+        share: of the demo's time.
         unseen: sentences for the model, written after the corpus was closed.
     """
 
@@ -37,6 +38,7 @@ class Demo:
     label_column: str
     numbers: Mapping[str, int]
     unseen: tuple[str, ...]
+    share: float
 
 
 DEMOS = (
@@ -52,6 +54,7 @@ DEMOS = (
             "two weeks and still nothing from velmora parcels, last seen in rotterdam",
             "Thank you, Kestrel Dental, and above all Dr Osei!",
         ),
+        0.75,
     ),
     Demo(
         "sentiment",
@@ -64,6 +67,7 @@ DEMOS = (
             "Third call, third promise, still no refund.",
             "Does the Saturday course also run in August?",
         ),
+        0.25,
     ),
 )
 
@@ -84,7 +88,7 @@ def run_demo(
     Args:
         demo: which.
         output_dir: its folder is made below this one.
-        budget: wall time, such as "4m".
+        budget: wall time of the whole demo, such as "8m".
         threads: threads of one operation.
         watcher: told what happens.
 
@@ -141,7 +145,8 @@ def _affordable(demo: Demo, corpus: Path, output_dir: Path, *, budget: str, thre
     from unfreeze.compare.material import Sources  # brings torch
 
     plan = plan_comparison(Sources(corpus), options)
-    limit, prices = seconds_of(budget), {arm["name"]: arm["trial_seconds"] for arm in plan["arms"]}
+    whole, prices = seconds_of(budget), {arm["name"]: arm["trial_seconds"] for arm in plan["arms"]}
+    limit = None if whole is None else demo.share * whole
     chosen: dict[str, Any] = {"tuning": 0, "seeds": 1, "strategies": list(demo.numbers)}
     for tuning, seeds in SIZES:
         if limit is None or _price(plan, prices, tuning, seeds) <= limit:

@@ -7,11 +7,13 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.best_so_far import best_so_far, forget_best, load_kept
 from unfreeze.compare.budget import THREADED
 from unfreeze.compare.clusters import clusters_of
-from unfreeze.compare.comparing import epochs_for_all_rows
+from unfreeze.compare.comparing import epochs_for_all_rows, temperature_for_all_rows
 from unfreeze.compare.head_trials import HeadTrials
 from unfreeze.compare.intervals import bootstrap_interval
 from unfreeze.compare.jobs import watch_for
@@ -23,6 +25,7 @@ from unfreeze.compare.pricing import REFIT
 from unfreeze.compare.summary import seconds_of_a_run
 from unfreeze.compare.trials import Trained, Trial, train, weights_digest
 from unfreeze.compare.watching import Watcher
+from unfreeze.engine.calibration import calibration_error, scored_targets
 from unfreeze.engine.prediction import logits_of
 from unfreeze.engine.runtime import Runtime
 from unfreeze.errors import Interrupted, StorageError
@@ -30,6 +33,7 @@ from unfreeze.export.handing_over import CARD, check_reload, loads_with, save_ca
 from unfreeze.files import MANIFEST, is_whole, read_json
 from unfreeze.report.card import provisional_card, render_card
 from unfreeze.strategies import merged, strategy_named
+from unfreeze.tasks import Feature
 
 PROVISIONAL, HANDED_OVER = "best so far", "handed over"
 OVERRUN = 0.05
@@ -99,7 +103,8 @@ class Finisher:
         """
         arm, records = outcome.arm, outcome.records_of_chosen()
         epochs = epochs_for_all_rows(records)
-        trial = outcome.chosen.again(seed=seed, fold=None).stopped_after(epochs)  # type: ignore[union-attr]
+        again = outcome.chosen.again(seed=seed, fold=None)  # type: ignore[union-attr]
+        trial = again.stopped_after(epochs, temperature=temperature_for_all_rows(records))
         stored = self._ledger.decision(HANDED_OVER)
         too_late = self._too_late(records, left)
         if stored is not None and self._is_it(stored, trial, as_it_is=arm.name if too_late else None):
@@ -117,7 +122,9 @@ class Finisher:
             record["not_handed_over"] = f"{arm.name}, trained on all rows that are not test: {trained.state.diverged}"
             self._watcher.said(f"no model is handed over: {record['not_handed_over']}")
             return
-        self._save(trained, arm, record, rows=len(self._material.splits.not_test), epochs=epochs)
+        rows, given = len(self._material.splits.not_test), trial.settings.temperature
+        temperature = given if trained.calibration is not None else None
+        self._save(trained, arm, record, rows=rows, epochs=epochs, temperature=temperature)
         self._decide(trial.key, record)
         self._ledger.forget(trial)
 
@@ -149,13 +156,24 @@ class Finisher:
         self._watcher.said("the budget is spent: the best model so far is handed over as it is")
         trained = load_kept(kept[0], trial, material=self._material, runtime=self._runtime)
         rows, epochs = len(self._material.fold(trial.fold).train), outcome.tried[trial]["best_epoch"]
-        self._save(trained, outcome.arm, record, rows=rows, epochs=epochs)
+        temperature = (outcome.tried[trial].get("calibration") or {}).get("temperature")  # the kept weights have it
+        self._save(trained, outcome.arm, record, rows=rows, epochs=epochs, temperature=temperature)
         self._decide(f"{trial.key} as it is", record)
         return True
 
-    def _save(self, trained: Trained, arm: Arm, record: dict[str, Any], *, rows: int, epochs: int) -> None:
+    def _save(
+        self,
+        trained: Trained,
+        arm: Arm,
+        record: dict[str, Any],
+        *,
+        rows: int,
+        epochs: int,
+        temperature: float | None,
+    ) -> None:
         trained = replace(trained, model=merged(arm.strategy, trained.model))
-        record["handed_over"] = about = self._about(trained, arm, rows=rows, epochs=epochs)
+        about = self._about(trained, arm, rows=rows, epochs=epochs, temperature=temperature)
+        record["handed_over"] = about
         save_model(trained, self._material, folder=self._target, card=render_card(record))
         about["reload_check"] = self._reloaded(trained)
 
@@ -174,7 +192,9 @@ class Finisher:
                 raise Interrupted("stopped; the same command goes on from here") from error
             raise
 
-    def _about(self, trained: Trained, arm: Arm, *, rows: int, epochs: int) -> dict[str, Any]:
+    def _about(
+        self, trained: Trained, arm: Arm, *, rows: int, epochs: int, temperature: float | None
+    ) -> dict[str, Any]:
         task, test = self._material.task, self._material.splits.test
         about: dict[str, Any] = {
             "name": arm.name,
@@ -184,6 +204,7 @@ class Finisher:
             "rows": rows,
             "as_it_is": rows < len(self._material.splits.not_test),
             "weights_sha256": weights_digest(trained.model),
+            "calibration": None if temperature is None else {"temperature": temperature, **_NO_ERRORS},
             "test": None,
             "test_interval": None,
             "test_interval_basis": None,
@@ -192,12 +213,25 @@ class Finisher:
         if test:
             # Run whole, as its user will run it: remembered states may differ in the last bits.
             features = [self._material.features[place] for place in self._material.places(test)]
-            counts = self._material.counts_of(test, logits_of(trained.model, features, runtime=self._runtime))
+            logits = logits_of(trained.model, features, runtime=self._runtime)
+            counts = self._material.counts_of(test, logits)
+            if temperature is not None:
+                about["calibration"] |= _errors(features, logits, temperature)
             together = clusters_of([self._material.examples[i] for i in test])
             interval = bootstrap_interval(counts, task.score, clusters=together)
             about["test_interval_basis"] = interval.basis
             about |= {"test": task.details(counts.sum(0)), "test_interval": [interval.low, interval.high]}
         return about
+
+
+_NO_ERRORS = {"error_before": None, "error_after": None}
+
+
+def _errors(features: Sequence[Feature], logits: Sequence[np.ndarray], temperature: float) -> dict[str, float]:
+    """Calibration errors before and after, of a model whose logits are divided by the temperature already."""
+    rows, targets = scored_targets(features, logits)
+    before, after = (calibration_error(rows * by, targets) for by in (temperature, 1.0))
+    return {"error_before": before, "error_after": after}
 
 
 def _files_of(model: Path) -> dict[str, str]:

@@ -110,6 +110,7 @@ class Plan:
         stages: at least one.
         encoder_weights: where the encoder starts from, "pretrained" or "random".
         head_fit: how the head gets its weights: by "gradient", or in closed form from "class-means".
+        calibrated: whether the trained model's logits are divided by a temperature fitted on validation rows.
 
     Raises:
         SettingsError: starts do not rise from 0, or one parameter is listed twice in a stage.
@@ -118,6 +119,7 @@ class Plan:
     stages: tuple[Stage, ...]
     encoder_weights: Literal["pretrained", "random"] = "pretrained"
     head_fit: Literal["gradient", "class-means"] = "gradient"
+    calibrated: bool = False
 
     def __post_init__(self) -> None:
         starts = [stage.start for stage in self.stages]

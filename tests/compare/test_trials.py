@@ -28,6 +28,7 @@ TRIAL = Trial("last-k:k=4", HeadSettings(), TrainingSettings(), 0)
         replace(TRIAL, fold=1),
         replace(TRIAL, fold=None),
         TRIAL.stopped_after(3),
+        TRIAL.stopped_after(3, temperature=1.5),
     ],
 )
 def test_trials_that_differ_have_folders_of_their_own(other: Trial) -> None:

@@ -93,10 +93,11 @@ def plans(outline):
     yield "in closed form", replace(one_stage(head), head_fit="class-means")
     yield "nothing", Plan((Stage(0.0, ()),))
     yield "what is not there", one_stage(["missing.weight", "missing.bias"])
+    yield "it is calibrated afterwards", replace(one_stage(outline.head), calibrated=True)
     yield "a norm", one_stage([n for n in outline.embeddings if "LayerNorm" in n])
 
 
-@pytest.mark.parametrize("number", range(11))
+@pytest.mark.parametrize("number", range(12))
 def test_a_plan_that_trains_anything_else_has_no_table(number, encoder_of):
     model, outline = make_model(encoder_of("bert"))
     name, plan = list(plans(outline))[number]

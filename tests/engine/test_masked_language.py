@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from runs import RUNTIME, SETTINGS, differing, make_data, make_features, make_model, weights_of, without_dropout
+from runs import (
+    RUNTIME,
+    SETTINGS,
+    differing,
+    farthest,
+    make_data,
+    make_features,
+    make_model,
+    weights_of,
+    without_dropout,
+)
 from unfreeze.encoders.masked_head import attach_masked_head, masked_head_of
 from unfreeze.encoders.reading_outline import read_outline
 from unfreeze.engine.batches import collate, collate_targets
@@ -18,7 +28,7 @@ from unfreeze.engine.masking import masked
 from unfreeze.engine.stages import enter_stage
 from unfreeze.engine.training import Run
 from unfreeze.errors import SettingsError
-from unfreeze.plan import Masking, one_stage
+from unfreeze.plan import TASK, Group, Masking, Objective, Plan, Stage, one_stage
 from unfreeze.strategies import strategy_named
 from unfreeze.tasks import IGNORED
 
@@ -126,3 +136,20 @@ def test_further_pretraining_leaves_the_task_s_head_alone_and_tagging_the_other(
 def test_settings_outside_their_range_are_refused(spelling: str, said: str, encoder_of: Any) -> None:
     with pytest.raises(SettingsError, match=said):
         strategy_named(spelling).plan(make_model(encoder_of("bert"), "token")[1])
+
+
+@pytest.mark.parametrize("family", ["bert", "mpnet"])
+def test_with_next_to_no_weight_the_tagging_is_learned_as_without_it(family: str, encoder_of: Any) -> None:
+    """The second pass adds its gradient, and changes nothing of the first one's: neither dropout nor word rows."""
+
+    def taught(masked: float) -> dict[str, torch.Tensor]:
+        model, outline = with_head(encoder_of(family))
+        everything = Group((*outline.encoder, *outline.head))
+        objective = Objective(1.0, masked, MASKING) if masked else TASK
+        plan = Plan((Stage(0.0, (everything,), objective),))
+        Run(model, outline, plan=plan, settings=SETTINGS, data=make_data(FEATURES), runtime=RUNTIME).run()
+        return {name: weight for name, weight in weights_of(model).items() if name in everything.names}
+
+    plain, both, heavy = taught(0.0), taught(1e-12), taught(1.0)
+    assert farthest(plain, both) < 1e-5
+    assert farthest(plain, heavy) > 1e-3

@@ -105,6 +105,25 @@ def test_top_refuses_an_encoder_whose_last_norm_is_not_known():
         strategy_named("top").plan(replace(outline(3), output_norm=()))
 
 
+@pytest.mark.parametrize(
+    ("spelling", "start", "share"), [("lp-ft", 0.4, 30), ("lp-ft:probe=0.25,head_rate=5", 0.25, 5)]
+)
+def test_lp_ft_trains_the_head_at_its_own_rate_then_everything_at_the_runs(spelling, start, share):
+    parts, plan = outline(3), strategy_named(spelling).plan(outline(3))
+    assert plan.calibrated
+    assert [stage.start for stage in plan.stages] == [0.0, start]
+    assert plan.stages[0].lr_scales == {"head": share}
+    assert plan.stages[1].lr_scales == dict.fromkeys(parts.names, 1.0)
+
+
+@pytest.mark.parametrize(
+    "settings", ["probe=0", "probe=1", "probe=nan", "head_rate=0", "head_rate=inf", "head_rate=nan"]
+)
+def test_lp_ft_refuses_a_stage_that_is_none(settings):
+    with pytest.raises(SettingsError, match=f"lp-ft: {settings.partition('=')[0]} must"):
+        strategy_named(f"lp-ft:{settings}").plan(outline(3))
+
+
 def test_a_strategy_is_spelled_with_the_settings_that_are_not_the_usual_ones():
     assert strategy_named("last-k:k=4").k == 4
     for spelling in ("full", "last-k:k=4", "gradual:until=0.25", "gradual:until=0.25,decay=0.385"):

@@ -159,3 +159,12 @@ def epochs_for_all_rows(records: Sequence[Mapping[str, Any]]) -> int:
     """
     best = [record["best_epoch"] for record in records if record["state"] == "done"]
     return max(1, int(statistics.mean(best) + 0.5)) if best else 1
+
+
+def temperature_for_all_rows(records: Sequence[Mapping[str, Any]]) -> float | None:
+    """What to divide logits by when no validation rows are left to fit it on: the median of the runs' temperatures.
+
+    None where no run was calibrated.
+    """
+    found = [made["temperature"] for record in records if (made := record.get("calibration")) is not None]
+    return statistics.median(found) if found else None

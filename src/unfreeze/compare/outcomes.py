@@ -60,7 +60,9 @@ class ArmOutcome:
         if not self.chosen_on:
             return self.chosen.again(seed=seed, fold=fold)
         best = self.chosen_on[fold]
-        return best.again(seed=seed, fold=fold).stopped_after(max(1, self.tried[best]["best_epoch"]))
+        record = self.tried[best]
+        temperature = (record.get("calibration") or {}).get("temperature")
+        return best.again(seed=seed, fold=fold).stopped_after(max(1, record["best_epoch"]), temperature=temperature)
 
     def choose_on(self, fold: int, best: Trial) -> None:
         """Take the best trial of a fold's own search, and see which settings were now chosen most often."""

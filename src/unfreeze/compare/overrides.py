@@ -7,7 +7,7 @@ from typing import Any
 from unfreeze.engine.settings import CHOICES, TrainingSettings
 from unfreeze.errors import SettingsError, UnknownName
 
-TUNABLE = tuple(f.name for f in fields(TrainingSettings) if f.name not in {"seed", "stop_after"})
+TUNABLE = tuple(f.name for f in fields(TrainingSettings) if f.name not in {"seed", "stop_after", "temperature"})
 _TYPES: Mapping[str, Any] = {f.name: f.type for f in fields(TrainingSettings) if f.name in TUNABLE}
 _EXPECTED = {int: "a whole number", float: "a number"}
 

@@ -42,6 +42,7 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
         "settings": _chosen(arm, chosen) | {"batches": records[0].get("batches") or None},
         "test": _tested([r["scores"]["test"][task.metric] for r in records if "test" in r["scores"]]),
         "train_seconds": seconds_of_a_run(records),
+        "calibration": _calibration(records),
         "trainable_parameters": records[0]["trainable_parameters"],
         "stored_bytes": records[0]["stored_bytes"],
         "predict_seconds_per_1000": 1000 * float(np.median([r["predict_seconds_per_example"] for r in records])),
@@ -90,6 +91,19 @@ def seconds_of_a_run(records: Sequence[Mapping[str, Any]]) -> float:
     return float(np.median([record["train_seconds"] for record in records]))
 
 
+def _calibration(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What calibrating the runs did, on their validation rows; None where they were not calibrated."""
+    made = [record["calibration"] for record in records if record.get("calibration")]
+    if not made:
+        return None
+    known = [one for one in made if one["error_before"] is not None]
+    means = {name: float(np.mean([one[name] for one in known])) if known else None for name in _ERRORS}
+    return {"temperature": float(np.median([one["temperature"] for one in made])), **means, "runs": len(made)}
+
+
+_ERRORS = ("error_before", "error_after")
+
+
 def _search(outcome: ArmOutcome) -> dict[str, Any]:
     """What an arm tried to find its settings, and what all of its trials took."""
     return {
@@ -132,7 +146,15 @@ def floor_row(floor: Floor, task: Task) -> dict[str, Any]:
     """A rival that needs no encoder, as a row of the record."""
     test = None if floor.test is None else _tested([float(task.score(floor.test.sum(0)))])
     empty = dict.fromkeys(
-        ("settings", "trainable_parameters", "stored_bytes", "predict_seconds_per_1000", "starved", "masked")
+        (
+            "settings",
+            "calibration",
+            "masked",
+            "trainable_parameters",
+            "stored_bytes",
+            "predict_seconds_per_1000",
+            "starved",
+        )
     )
     return {
         **empty,
@@ -160,7 +182,7 @@ def floor_row(floor: Floor, task: Task) -> dict[str, Any]:
 def absent_row(arm: Arm, state: str, *, reason: str) -> dict[str, Any]:
     """An arm without a result: "dropped" by the budget, "left" behind in the race, or "failed"."""
     empty = ("settings", "score", "interval", "test", "train_seconds", "total_seconds", "predict_seconds_per_1000")
-    more = ("trainable_parameters", "stored_bytes", "starved", "masked")
+    more = ("trainable_parameters", "stored_bytes", "starved", "masked", "calibration")
     lists: dict[str, Any] = {"scores": [], "details": {}, "tuning": [], "curves": []}
     none = dict.fromkeys((*empty, *more))
     zeros = {

@@ -21,6 +21,7 @@ from unfreeze.encoders.masked_head import detach_masked_head
 from unfreeze.encoders.outline import Outline
 from unfreeze.encoders.reading_outline import read_outline
 from unfreeze.engine.batches import MOST_TOKENS
+from unfreeze.engine.calibration import Calibration, calibrate
 from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.class_means import fit_class_means
 from unfreeze.engine.prediction import logits_of
@@ -64,19 +65,20 @@ class Trial:
         """The same settings with another seed, on another fold."""
         return replace(self, settings=replace(self.settings, seed=seed), fold=fold)
 
-    def stopped_after(self, epochs: int) -> "Trial":
-        """The same trial, ended after so many epochs of its schedule."""
-        return replace(self, settings=replace(self.settings, stop_after=epochs))
+    def stopped_after(self, epochs: int, *, temperature: float | None = None) -> "Trial":
+        """The same trial, ended after so many epochs of its schedule; a calibrated one with a temperature given."""
+        return replace(self, settings=replace(self.settings, stop_after=epochs, temperature=temperature))
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A trained model with what is known of its training."""
+    """A trained model with what is known of its training, and of its calibration, if its plan asks for one."""
 
     model: nn.Module
     outline: Outline
     plan: Plan
     state: State
+    calibration: Calibration | None = None
 
 
 def train(material: Material, trial: Trial, *, runtime: Runtime, folder: Path | None, watch: Watch) -> Trained:
@@ -116,9 +118,26 @@ def train(material: Material, trial: Trial, *, runtime: Runtime, folder: Path | 
         runtime=runtime,
         checkpoints=Checkpoints(folder, _fingerprint(material, trial, runtime)) if folder else None,
     )
-    state = run.run(watch)
+    trained = Trained(model, outline, plan, run.run(watch))
     detach_masked_head(model)
-    return Trained(model, outline, plan, state)
+    return _calibrated(material, trial, trained, runtime) if plan.calibrated else trained
+
+
+def _calibrated(material: Material, trial: Trial, trained: Trained, runtime: Runtime) -> Trained:
+    """A trained model with its logits calibrated; one that diverged, or has no temperature, stays as it is.
+
+    The temperature is fitted on the rows that the best epoch was found on. Where a trial is given its last epoch, it is
+    given its temperature too: its fold's validation rows, if it has any, then only say what that was worth.
+    """
+    settings, rows = trial.settings, material.fold(trial.fold).validation
+    fits = settings.stop_after is None and len(rows) > 0
+    if trained.state.diverged or not (fits or settings.temperature):
+        return trained
+    features = [material.features[place] for place in material.places(rows)]
+    logits = predict(material, trained, examples=rows, runtime=runtime) if rows else []
+    temperature = None if fits else settings.temperature
+    made = calibrate(trained.model, trained.outline, features=features, logits=logits, temperature=temperature)
+    return replace(trained, calibration=made)
 
 
 def learned_from(material: Material, trial: Trial) -> Fold:
@@ -209,6 +228,7 @@ def record_of(
         "epochs": state.epoch,
         "steps": state.curve[-1]["step"] if state.curve else 0,
         "curve": state.curve,
+        "calibration": None if trained.calibration is None else asdict(trained.calibration),
         "batches": state.way,
         "short_memory": state.most_tokens < MOST_TOKENS,
         "trainable_parameters": outline.size(ever),

@@ -41,7 +41,7 @@ def fit_class_means(
         runtime: how to compute.
         start: remembered hidden states to start from, instead of the text.
     """
-    last = _last_linear(model, outline)
+    last = last_linear(model, outline)
     sums = torch.zeros(last.out_features, last.in_features, dtype=torch.float64)
     numbers = torch.zeros(last.out_features, dtype=torch.float64)
     seen: list[torch.Tensor] = []
@@ -75,12 +75,16 @@ def _hooked(module: nn.Module, reading: Callable[..., None]) -> Iterator[None]:
         hook.remove()
 
 
-def _last_linear(model: nn.Module, outline: Outline) -> nn.Linear:
-    """The layer that gives the logits: the last linear one of the head."""
+def last_linear(model: nn.Module, outline: Outline) -> nn.Linear:
+    """The layer that gives the logits: the last linear one of the head.
+
+    Raises:
+        EncoderError: there is none, or it has no bias.
+    """
     head = {name.rpartition(".")[0] for name in outline.head}
     found = [module for name, module in model.named_modules() if name in head and isinstance(module, nn.Linear)]
     if not found or found[-1].bias is None:
         raise EncoderError(
-            f"{type(model).__name__} has no linear head with a bias, so class means cannot be its weights."
+            f"{type(model).__name__} has no linear head with a bias, so its logits cannot be set or scaled."
         )
     return found[-1]

@@ -87,7 +87,7 @@ def head_linear(model: nn.Module, plan: Plan) -> str | None:
     stage = plan.stages[0]
     if len(plan.stages) > 1 or stage.objective != TASK:
         return None
-    if plan.encoder_weights != "pretrained" or plan.head_fit != "gradient":
+    if plan.encoder_weights != "pretrained" or plan.head_fit != "gradient" or plan.calibrated:
         return None
     path = next(iter(stage.trainable), "").rpartition(".")[0]
     alone = stage.lr_scales == {f"{path}.weight": 1.0, f"{path}.bias": 1.0}

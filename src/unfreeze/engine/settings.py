@@ -49,6 +49,8 @@ class TrainingSettings:
         adam_epsilon: of "adamw" and "adam".
         patience: epochs without a better validation score after which training stops.
         stop_after: epochs after which training stops though the schedule is longer; None for the whole schedule.
+        temperature: what a calibrated plan divides the logits by where no validation rows are left to fit it on; None
+            for nothing.
         seed: of the head's first weights, the order of the data and dropout.
         optim: the optimizer: "adamw", "adam", or "sgd" (with momentum 0.9, not Nesterov's).
         label_smoothing_factor: share of a target that is spread evenly over all classes, in [0, 1).
@@ -65,6 +67,7 @@ class TrainingSettings:
     adam_epsilon: float = 1e-8
     patience: int = 3
     stop_after: int | None = None
+    temperature: float | None = None
     seed: int = 0
     optim: str = "adamw"
     label_smoothing_factor: float = 0.0
@@ -84,6 +87,7 @@ class TrainingSettings:
                 ("adam_epsilon", "above 0", self.adam_epsilon > 0),
                 ("patience", "at least 1", self.patience >= 1),
                 ("stop_after", "at least 1, or None", self.stop_after is None or self.stop_after >= 1),
+                ("temperature", "above 0, or None", self.temperature is None or self.temperature > 0),
                 ("seed", "at least 0", self.seed >= 0),
                 ("label_smoothing_factor", "at least 0 and below 1", 0 <= self.label_smoothing_factor < 1),
                 *words,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from unfreeze.compare.numerals import NOTHING, counted, percent, points, span, whole
-from unfreeze.report.formats import loading_lines, metric_name, shown_settings, tidy
+from unfreeze.report.formats import calibration_told, loading_lines, metric_name, shown_settings, tidy
 
 _PIPELINES = {"classification": "text-classification", "ner": "token-classification"}
 _DOES = {
@@ -195,7 +195,9 @@ def _limits(record: Mapping[str, Any]) -> Iterator[str]:
         f"- The comparison holds for the encoder {_safe(record['encoder']['name'])} and for texts like those it was "
         "trained on. On other texts scores are usually lower."
     )
-    yield "- Its probabilities have not been calibrated."
+    made = record["handed_over"].get("calibration")
+    told = f"were calibrated: {calibration_told(made, 'test rows')}" if made else "have not been calibrated"
+    yield f"- Its probabilities {told}."
     yield "- It can only give the labels listed above, whatever the text is about."
     yield "- A model can reveal some of the data it was trained on: share it as carefully as the data."
     yield "- No licence is stated here: that of the encoder and of the data decide."

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unfreeze.compare.numerals import NOTHING
+from unfreeze.compare.numerals import NOTHING, points
 
 # Marks that reorder what follows them: a label could make a whole line of the report read backwards.
 _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -78,6 +78,20 @@ def shown_settings(settings: Mapping[str, Any] | None) -> dict[str, str]:
 def loading_lines(line: str) -> list[str]:
     """The code that loads a model, a statement a line, with the import it needs."""
     return [*(["import transformers"] if "transformers." in line else []), *line.split("; ")]
+
+
+def calibration_told(made: Mapping[str, Any], where: str) -> str:
+    """What calibrating did, in a clause.
+
+    Args:
+        made: the ``temperature``, and the calibration errors before and after, or None for these.
+        where: the rows that the errors were counted on, such as "validation rows".
+    """
+    text = f"logits divided by {made['temperature']:.3g}"
+    if made["error_before"] is None:
+        return text
+    before, after = points(made["error_before"]), points(made["error_after"])
+    return f"{text}; expected calibration error on {where} {before} points before, {after} after"
 
 
 def metric_name(metric: str) -> str:

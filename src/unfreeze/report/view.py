@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from unfreeze.compare.numerals import NOTHING, counted, percent, points, span, whole
-from unfreeze.report.formats import loading_lines, setting, shown_settings
+from unfreeze.report.formats import calibration_told, loading_lines, setting, shown_settings
 from unfreeze.report.racing import race_steps, race_told
 from unfreeze.report.tuning import tuning_budget, tuning_table
 
@@ -31,6 +31,9 @@ GLOSSARY = {
     "Starved": "The arm had too few steps, or its best learning rate lay at the end of what was tried. It may be "
     "better than it looks here, so it cannot lose a verdict.",
     "Collapsed": "A run that gives the same label to every text. It counts in the mean.",
+    "Calibrated": "The logits were divided by one number, the temperature, so that probabilities say how often the "
+    "model is right; no label changes. The expected calibration error is the mean gap between the two, over 15 bins of "
+    "probability.",
     "Diverged": "A run that was stopped because its loss was no finite number.",
     "Out-of-fold": "Every row is scored by a model that has not seen it in training: rows are dealt into folds, and "
     "each fold is left out once.",
@@ -136,6 +139,8 @@ def _notes(arm: Mapping[str, Any], pair: Mapping[str, Any] | None) -> Iterator[t
         yield "padded", "padding shines through in this family: batches are padded, the slow way"
     if arm.get("masked"):
         yield "masked", _masked(arm["masked"])
+    if arm.get("calibration"):
+        yield "calibrated", calibration_told(arm["calibration"], "validation rows")
     if pair and pair["note"] and not arm["starved"]:
         yield "not settled", pair["note"]
 
