@@ -52,7 +52,10 @@ class Trial:
     @property
     def key(self) -> str:
         """A folder name: readable, and unique among the trials of a comparison."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
+        told = asdict(self)
+        if self.settings.temperature is None:  # most have none; their names stay what they were before there was one
+            del told["settings"]["temperature"]
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
         name = "".join(c if c.isalnum() or c == "-" else "-" for c in self.strategy)
         fold = "final" if self.fold is None else f"fold{self.fold}"
         return f"{name}-seed{self.settings.seed}-{fold}-{digest}"
