@@ -10,8 +10,9 @@ encoder has one that is read, and two numbers a hidden unit to the head.
 Do not use it when a score decides: what it adds can rescale what the last layer gives, not make anything new of it;
 one layer more (last-k with k=1) reaches farther at the same price.
 
-Range: 1e-4 to 1e-2, ten times that of training layers: so few parameters move the output little. It is reasoned so,
-not yet searched.
+Range: 3e-4 to 3e-2, that of a head alone: so few parameters move the output little. On 300 rows (the embedded encoder,
+one seed) movie reviews were best at 1e-3 (of 1e-4, 1e-3 and 1e-2); named entities found nothing to learn at 1e-3 and
+below, and 31 points of F1 at 1e-2.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from unfreeze.plan import Plan, one_stage
 from unfreeze.strategies._base import Search, strategy
 
 
-@strategy("top", Search(learning_rate=(1e-4, 1e-2), num_train_epochs=20, min_steps=400, priority=60))
+@strategy("top", Search(learning_rate=(3e-4, 3e-2), num_train_epochs=20, min_steps=400, priority=60))
 @dataclass(frozen=True, slots=True)
 class Top:
     """The norm that the hidden states pass last, the pretrained top and the head learn."""
