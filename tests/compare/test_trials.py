@@ -90,3 +90,9 @@ def test_a_tensors_digest_that_is_given_is_not_computed_and_a_name_that_is_not_t
     with torch.no_grad():
         model[0].bias[0] += 1
     assert weights_digest(model, known=known) != before
+
+
+def test_a_trial_without_a_temperature_has_the_name_from_before_there_was_one() -> None:
+    known = replace(TRIAL, head=HeadSettings("mean", 2))
+    assert known.key == "last-k-k-4-seed0-fold0-3c581ff445"
+    assert replace(known, settings=TrainingSettings(temperature=2.0)).key != known.key

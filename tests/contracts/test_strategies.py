@@ -274,7 +274,10 @@ def test_an_interrupted_run_goes_on_bit_for_bit_inside_every_stage(name, optim, 
     whole = Training(encoder_of("bert"), name, settings=settings).finish()
     generator = np.random.default_rng(7)
     starts = [round(stage.start * whole.total) for stage in whole.plan.stages] + [whole.total]
-    for number, (first, end) in enumerate(itertools.pairwise(starts)):
+    spans = list(itertools.pairwise(starts))
+    # What an optimizer keeps does not depend on the stage: beside AdamW, one stage is enough.
+    chosen = spans if optim == "adamw" else [spans[int(generator.integers(len(spans)))]]
+    for number, (first, end) in enumerate(chosen):
         step = int(generator.integers(first, end))
         folder = tmp_path / str(number)
         Training(encoder_of("bert"), name, folder=folder, settings=settings).stop_before(step)

@@ -40,7 +40,7 @@ def listed(found: Mapping[str, Any]) -> str:
 
 def card(found: Mapping[str, Any]) -> str:
     """What ``unfreeze.strategy_card`` found: its parts as paragraphs, its plan as a table."""
-    lines = [f"{found['spelling']}: {found['summary']}", ""]
+    lines = [*textwrap.wrap(f"{found['spelling']}: {found['summary']}", _width()), ""]
     for heading, text in _parts(found):
         lines += [*_paragraph(heading, text), ""]
     if found["plan"] is not None:
@@ -68,9 +68,13 @@ def _parts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _paragraph(heading: str, text: str) -> list[str]:
-    width = max(60, min(shutil.get_terminal_size((110, 24)).columns, 110))
-    lines = textwrap.wrap(text.replace("``", ""), width - _MARGIN) or [""]
+    lines = textwrap.wrap(text.replace("``", ""), _width() - _MARGIN) or [""]
     return [f"{heading if number == 0 else '':<{_MARGIN}}{line}" for number, line in enumerate(lines)]
+
+
+def _width() -> int:
+    """Columns of a card: no wider than the terminal, nor than can be read."""
+    return max(60, min(shutil.get_terminal_size((110, 24)).columns, 110))
 
 
 def _plan(found: Mapping[str, Any]) -> Table:

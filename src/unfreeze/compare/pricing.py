@@ -309,7 +309,7 @@ def entrants(
         return kept
 
     with_room, without = started(last=True), started(last=False)
-    gives_up = len(with_room) < least or (rivals[0] not in with_room and rivals[0] in without)
+    gives_up = len(with_room) < least or any(name in without and name not in with_room for name in rivals[:1])
     kept = without if gives_up and len(without) >= least else with_room
     if len(kept) >= least:
         return (*kept, *floors)

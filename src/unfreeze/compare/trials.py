@@ -56,6 +56,8 @@ class Trial:
         told = asdict(self)
         if self.head.is_linear:  # their names stay what they were before there were other heads
             del told["head"]["mixed"], told["head"]["network"]
+        if self.settings.temperature is None:  # most have none; their names stay what they were before there was one
+            del told["settings"]["temperature"]
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
         name = "".join(c if c.isalnum() or c == "-" else "-" for c in self.strategy)
         fold = "final" if self.fold is None else f"fold{self.fold}"

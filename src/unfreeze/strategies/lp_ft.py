@@ -13,7 +13,8 @@ Do not use it when the frozen encoder gives the head little to read (the standar
 trained: choose the mean), or when rows are plenty and like those to come: training everything is as good and simpler.
 
 Range: 3e-5 to 5e-4, that of ``full``, up to twice as high, because the rate has fallen by a third when the second stage
-begins. The head learns at 30 times that in the first stage, 1e-3 to 1.5e-2: the range of a head alone.
+begins. The head learns at 30 times that in the first stage, 1e-3 to 1.5e-2: the range of a head alone. It is reasoned
+so, not yet searched.
 """
 
 from dataclasses import dataclass
