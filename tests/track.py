@@ -69,7 +69,13 @@ class Track:
         """Which examples of a fold a trial gets right: hard ones are hard for all."""
         rate = RATES.index(trial.settings.learning_rate)
         fold = int(trial.fold or 0)
-        draw = np.random.default_rng([self.world, zlib.crc32(trial.key.encode())])
+        settings = trial.settings
+        # Not its folder's name: that is another one with every new setting, and so would be all that is drawn.
+        name = (
+            f"{trial.strategy} {trial.head} {settings.learning_rate} {settings.num_train_epochs} {settings.stop_after}"
+        )
+        name += f" {settings.seed} {trial.fold}"
+        draw = np.random.default_rng([self.world, zlib.crc32(name.encode())])
         target = self.skill[trial.strategy] - self.worse * rate + self.noise * draw.standard_normal()
         correct = _difficulty(self.world, fold, self.rows) + 0.15 * draw.standard_normal(self.rows) < _level(target)
         counts = np.stack([correct, np.ones(self.rows)], axis=1).astype(float)

@@ -85,7 +85,7 @@ def test_further_seeds_go_to_those_that_cannot_be_told_apart_only() -> None:
 
 
 def test_where_examples_are_lacking_no_more_seeds_are_run() -> None:
-    track = Track({"full": 0.8, "last-k": 0.78}, PRICE, rows=60, noise=0.0)
+    track = Track({"full": 0.8, "last-k": 0.78}, PRICE, rows=60, noise=0.0, world=3)
     race = track.hold([an_arm("full"), an_arm("last-k")], RACE)
     assert race.story[-1]["why"] == "more runs would not settle it: what is lacking is scored examples"
     assert len(race.outcomes["full"].seeds) == 2

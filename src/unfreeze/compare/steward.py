@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from unfreeze.compare.arms import Arm
@@ -205,15 +206,20 @@ class Steward:
         return {"on": names, "out": {}, "runs": {}, "why": "the budget does not hold the other folds"}
 
     def _one_more(self, ranked: Sequence[ArmOutcome], done: int, *, why: str) -> Decision:
-        """One more seed for those that have the fewest, as far as the budget holds it; for two of them or for none."""
+        """One more seed for those that have the fewest, as far as the budget holds it; for two of them or for none.
+
+        Each is run with the first seed that it lacks: one that was not close in a round before has one to make up for,
+        and has fewer seeds than the number of its last one says.
+        """
         fewest = [o for o in ranked if len(o.seeds) <= done]
         folds = folds_of(ranked)
-        places = [[self.terms.seed + done, fold] for fold in range(folds)]
+        lacks = {o.arm.name: next(s for s in count(self.terms.seed) if s not in o.seeds) for o in fewest}
         on = self._held(fewest, lambda _: folds)
         names = [o.arm.name for o in ranked]
         if len(on) < min(2, len(fewest)):
             return {"on": names, "out": {}, "runs": {}, "why": "the budget does not hold another seed"}
-        return {"on": names, "out": {}, "runs": {o.arm.name: places for o in on}, "why": why}
+        runs = {o.arm.name: [[lacks[o.arm.name], fold] for fold in range(folds)] for o in on}
+        return {"on": names, "out": {}, "runs": runs, "why": why}
 
     def _too_close(self, ranked: Sequence[ArmOutcome]) -> tuple[list[ArmOutcome], str]:
         """Rivals that further runs might tell from the best; and why there are none, or what they wait for."""
