@@ -27,7 +27,7 @@ from unfreeze.tasks import Columns
 
 NAN = float("nan")
 DRAWN = ("random", "tpe")
-RIVALS = sorted(name for name, cls in STRATEGIES.items() if not cls.search.floor)
+RIVALS = sorted(n for n, cls in STRATEGIES.items() if not cls.search.floor and cls.search.kind in (None, "sequence"))
 some_settings = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

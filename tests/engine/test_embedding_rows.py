@@ -8,7 +8,7 @@ import torch
 
 from runs import RUNTIME, SETTINGS, differing, make_data, make_features, make_model, weights_of, without_dropout
 from tiny import FAMILIES
-from unfreeze.engine import gradients
+from unfreeze.engine import training
 from unfreeze.engine.embedding_rows import EmbeddingRows
 from unfreeze.engine.settings import CHOICES
 from unfreeze.engine.training import Run
@@ -31,7 +31,7 @@ def whole_tables(monkeypatch):
     """Make the optimizer know every word."""
 
     def use():
-        monkeypatch.setattr(gradients, "EmbeddingRows", lambda model, shown: EmbeddingRows(model))
+        monkeypatch.setattr(training, "EmbeddingRows", lambda model, shown=None: EmbeddingRows(model))
 
     return use
 
