@@ -1,11 +1,11 @@
 """Hide named entities from the encoder and let it predict them, beside learning to tag them or before it.
 
-Source: the fourth way of the question this project grew from: "named entities in the sentences are masked and the model
-is trained to predict them". Masking as in Devlin et al. 2019, arXiv:1810.04805, section 3.1, whole spans as in Joshi et
-al. 2020 (SpanBERT), arXiv:1907.10529, section 3.1; masked prediction on the task's own sentences as in Ma et al. 2022
-(MANER), which found it worth most below a few hundred sentences; before the task as further pretraining: Gururangan et
-al. 2020, arXiv:2004.10964, section 4. Differs: only what the labels call an entity is masked, and of the training rows
-alone.
+Source: masking as in Devlin et al. 2019, arXiv:1810.04805, section 3.1, whole spans as in Joshi et al. 2020 (SpanBERT),
+arXiv:1907.10529, section 3.1; masked prediction on the task's sentences as in Ma et al. 2022 (MANER), which found it
+worth most below a few hundred sentences; before the task as further pretraining: Gururangan et al. 2020,
+arXiv:2004.10964, section 4. It is the fourth way of the question this project grew from: "named entities in the
+sentences are masked and the model is trained to predict them". Differs: only what the labels call an entity is masked,
+and of the training rows alone.
 
 An encoder without a masked-language-model head gets a new one, tied to its word embeddings and warmed up while the
 encoder is frozen. That is a handicap: its gradients say less than those of a head that was pretrained.
