@@ -88,7 +88,7 @@ def run_demo(
     Args:
         demo: which.
         output_dir: its folder is made below this one.
-        budget: wall time of the whole demo, such as "10m".
+        budget: wall time of the whole demo, such as "12m".
         threads: threads of one operation.
         watcher: told what happens.
 

@@ -290,7 +290,7 @@ def _predict(parser: Parser) -> None:
 
 def _demo(parser: Parser) -> None:
     parser.add_argument("--output-dir", default="unfreeze-demo", metavar="DIR", help="default: unfreeze-demo")
-    parser.add_argument("--budget", default="10m", metavar="TIME", help="of the two comparisons together (default 10m)")
+    parser.add_argument("--budget", default="12m", metavar="TIME", help="of the two comparisons together (default 12m)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of one operation (default: all cores)")
     _talking(parser)
 

@@ -46,8 +46,8 @@ TOKEN_BY_TOKEN = 4.0
 FORWARD = 0.35
 """What running a layer forward costs of a training step through it."""
 
-MASKED = 1.3
-"""What predicting hidden tokens costs of a step of the task: the gradient of all words' embeddings comes on top."""
+MASKED = 1.1
+"""What predicting hidden tokens of a text costs of a step through it: the gradient of all words comes on top."""
 
 STARTING = 1.5
 """Seconds to build a model and write a trial's record."""
@@ -152,12 +152,16 @@ def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:
     outline = arm.outline(speed.outline)
     plan, depth = arm.plan(outline), outline.depth
     ends = [stage.start for stage in plan.stages[1:]] + [1.0]
+    places = material.places(fold.train)
+    units = sum(material.features[place].length for place in places if material.features[place].spans)
+    hidden = units / max(1, sum(material.features[place].length for place in places))  # the texts that have any to hide
     work = statistics.fmean(_share_of_head(head, material, speed.outline) for head in arm.heads)
     for stage, end in zip(plan.stages, ends, strict=True):
         frozen, objective = outline.frozen_depth(stage.trainable), stage.objective
         work += (end - stage.start) * (objective.task > 0) * (depth - frozen) / depth
         # What is hidden differs from step to step, so nothing of it can be remembered: a frozen layer is run forward.
-        work += (end - stage.start) * (objective.masked > 0) * (MASKED * (depth - frozen) + FORWARD * frozen) / depth
+        again = hidden * (objective.masked > 0) * (MASKED * (depth - frozen) + FORWARD * frozen) / depth
+        work += (end - stage.start) * again
     learned = speed.step * work * _tokens(material, fold.train)
     validated = speed.forward * work * _tokens(material, fold.validation)
     tested = speed.forward * work * _tokens(material, material.splits.test)
