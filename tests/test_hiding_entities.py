@@ -11,6 +11,8 @@ import unfreeze
 from rows import QUICK, sentences, write_conll
 from unfreeze import finishing
 from unfreeze.cli import main
+from unfreeze.errors import Interrupted
+from unfreeze.export.handing_over import load_model
 
 SETTINGS = {"num_train_epochs": 4, "patience": 4, "per_device_train_batch_size": 8, "learning_rate": 2e-3}
 
@@ -40,6 +42,23 @@ def test_what_was_hidden_is_told_and_the_model_handed_over_has_no_second_head(
     assert record["stored_bytes"] == 4 * record["parameters"]
     assert record["trainable_parameters"] > record["parameters"], "while it is trained there is a second head"
     assert made.best.predict(["Anna Berg works in Oslo"])
+
+
+def test_stopped_in_its_last_training_the_best_model_so_far_has_no_second_head_either(
+    tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any, **__: Any) -> Any:
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr(finishing, "train", stopped)
+    file = write_conll(tmp_path / "rows.conll", sentences(60))
+    usual: dict[str, Any] = {"folds": 1, "seeds": 1, "tuning": 0, "settings": SETTINGS, **QUICK}
+    which, out = ("entity-mask", "untouched"), tmp_path / "out"
+    with pytest.raises(Interrupted):
+        unfreeze.compare(file, strategies=which, model=str(tiny_encoder_dir), output_dir=out, **usual)
+    with safe_open(out / "model" / "model.safetensors", framework="pt") as saved:
+        assert not [name for name in saved.keys() if "masked" in name or "predictions" in name]  # noqa: SIM118
+    assert load_model(out / "model").predict(["Anna Berg works in Oslo"]) is not None
 
 
 def test_a_plan_says_what_its_stages_minimise(

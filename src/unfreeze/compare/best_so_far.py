@@ -15,6 +15,7 @@ from torch import nn
 
 from unfreeze.compare.material import Material
 from unfreeze.compare.trials import Trained, Trial, planned
+from unfreeze.encoders.masked_head import detach_masked_head
 from unfreeze.engine.runtime import Runtime
 from unfreeze.engine.training import State
 from unfreeze.files import write_bytes
@@ -79,6 +80,7 @@ def load_kept(path: Path, trial: Trial, *, material: Material, runtime: Runtime)
         runtime: how to compute.
     """
     model, outline, plan = planned(material, trial, runtime=runtime)
+    detach_masked_head(model)  # as after training; what is kept was kept without it
     _fill(model, load(path.read_bytes()))
     return Trained(model, outline, plan, State())
 

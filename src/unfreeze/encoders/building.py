@@ -132,10 +132,18 @@ def _load_encoder_weights(model: transformers.PreTrainedModel, encoder: Encoder)
         raise EncoderError(f"{encoder.name}: {broken[0]!r} holds values that are not finite numbers. Fetch it again.")
 
 
-def _pretrained(encoder: Encoder) -> dict[str, torch.Tensor]:
-    """What the folder really holds of the encoder's weights, under the names of the bare encoder."""
+def loaded_as(kind: Any, encoder: Encoder) -> tuple[Any, dict[str, Any]]:
+    """An encoder's folder as one of transformers' model classes, in float32, and what its loading reports.
+
+    Args:
+        kind: the class, such as ``transformers.AutoModel``.
+        encoder: whose folder.
+
+    Raises:
+        EncoderError: the weights do not fit the configuration, or a file is damaged.
+    """
     try:
-        loaded, report = transformers.AutoModel.from_pretrained(
+        loaded, report = kind.from_pretrained(
             encoder.folder,
             config=copy.deepcopy(encoder.config),
             dtype=torch.float32,
@@ -149,6 +157,12 @@ def _pretrained(encoder: Encoder) -> dict[str, torch.Tensor]:
             f"{encoder.name}: the weights do not fit config.json ({type(error).__name__}). "
             "The two do not belong together, or a file is damaged: fetch both again."
         ) from error
+    return loaded, report
+
+
+def _pretrained(encoder: Encoder) -> dict[str, torch.Tensor]:
+    """What the folder really holds of the encoder's weights, under the names of the bare encoder."""
+    loaded, report = loaded_as(transformers.AutoModel, encoder)
     _refuse_left_over_layers(encoder, loaded, report["unexpected_keys"])
     return {name: value for name, value in loaded.state_dict().items() if name not in report["missing_keys"]}
 

@@ -7,17 +7,15 @@ before its gradient says anything to the encoder.
 Source: Devlin et al. 2019, arXiv:1810.04805, section 3.1 (task 1); tied: Press & Wolf 2017, arXiv:1608.05859.
 """
 
-import copy
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 
-from unfreeze.encoders.building import seeded
+from unfreeze.encoders.building import loaded_as, seeded
 from unfreeze.encoders.loading import Encoder
 from unfreeze.encoders.outline import AUXILIARY
 from unfreeze.encoders.silence import quiet
@@ -107,20 +105,7 @@ def attach_masked_head(model: nn.Module, encoder: Encoder, *, seed: int) -> None
 
 def _load(encoder: Encoder) -> tuple[nn.Module, bool]:
     """The family's masked-language model, and whether its head's weights were made anew."""
-    try:
-        model, report = transformers.AutoModelForMaskedLM.from_pretrained(
-            encoder.folder,
-            config=copy.deepcopy(encoder.config),
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except (RuntimeError, ValueError, OSError, SafetensorError) as error:
-        raise EncoderError(
-            f"{encoder.name}: its masked-language model does not load ({type(error).__name__}). Fetch the folder again."
-        ) from error
+    model, report = loaded_as(transformers.AutoModelForMaskedLM, encoder)
     base = f"{model.base_model_prefix}."
     return model, any(not name.startswith(base) for name in report["missing_keys"])
 
