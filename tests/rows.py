@@ -6,7 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import unfreeze
+from unfreeze import finishing
 from unfreeze.compare.watching import Watcher
 
 GOOD = ("good", "wonderful", "love", "quiet")
@@ -124,3 +127,15 @@ def findings(folder: Path) -> dict[str, Any]:
         "weights": {name: trial["weights_sha256"] for name, trial in trials.items()},
         "curves": {name: trial["curve"] for name, trial in trials.items()},
     }
+
+
+def last_trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
+    """A list that every last training on all rows is put into from now on: its trial, and what it gave."""
+    real, trained = finishing.train, list[tuple[Any, Any]]()
+
+    def spied(material: Any, trial: Any, **more: Any) -> Any:
+        trained.append((trial, real(material, trial, **more)))
+        return trained[-1][1]
+
+    monkeypatch.setattr(finishing, "train", spied)
+    return trained

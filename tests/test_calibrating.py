@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import unfreeze
-from rows import QUICK, compare_opinions, opinions, sentences, write_conll, write_jsonl
+from rows import QUICK, compare_opinions, last_trainings, opinions, sentences, write_conll, write_jsonl
 from unfreeze import finishing
 from unfreeze.compare.comparing import temperature_for_all_rows
 from unfreeze.compare.trials import Trial
@@ -39,13 +39,7 @@ def arm_of(made: unfreeze.Comparison, name: str) -> dict[str, Any]:
 def test_runs_tell_what_calibrating_did_and_the_model_handed_over_has_their_median_temperature(
     tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, trained = finishing.train, []
-
-    def spied(material: Any, trial: Any, **more: Any) -> Any:
-        trained.append((trial, real(material, trial, **more)))
-        return trained[-1][1]
-
-    monkeypatch.setattr(finishing, "train", spied)
+    trained = last_trainings(monkeypatch)
     file = write_jsonl(tmp_path / "opinions.jsonl", opinions(90, hard=0.4))
     usual: dict[str, Any] = {"strategies": ("lp-ft", "untouched"), "tuning": 0, "settings": SETTINGS}
     made = compare_opinions(file, tiny_encoder_dir, tmp_path / "out", **usual)
