@@ -265,9 +265,9 @@ def test_arms_without_a_finished_run_in_common_are_not_judged():
     assert made.sentences[0] == "Not settled: a cannot be set beside b; a and b have no finished run in common."
 
 
-def test_equal_scores_are_ranked_by_cost_then_name():
-    made = judge(arm("b", 0.9, seconds=5), arm("c", 0.9, seconds=1, stored_bytes=9), arm("a", 0.9, seconds=1))
-    assert [name for name, _ in made.scores] == ["a", "c", "b"]
+def test_equal_scores_are_ranked_by_what_must_be_stored_then_by_name_and_never_by_a_clock():
+    made = judge(arm("b", 0.9, seconds=5), arm("c", 0.9, seconds=1, stored_bytes=9), arm("a", 0.9, seconds=7))
+    assert [name for name, _ in made.scores] == ["a", "b", "c"]
     assert made.chosen == "a"
 
 

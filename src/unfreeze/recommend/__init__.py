@@ -3,8 +3,8 @@
 A pure function of what the arms scored and cost; it trains nothing and reads no file, so a finished comparison can be
 judged again with another margin. The rules:
 
-- Arms are ranked by their selection score; equal scores by cost (training seconds, stored bytes, prediction time), then
-  by name. Floors, dropped and failed arms are never handed over.
+- Arms are ranked by their selection score; equal scores by what must be stored for them, then by name, so that the same
+  scores always give the same model. Floors, dropped and failed arms are never handed over.
 - The best is compared with every other arm, by intervals that hold for all pairs of arms at once (level 1 - alpha / m
   with m = k (k - 1) / 2: Bonferroni, and therefore Holm), because the best was picked from the same scores.
 - *better*: the interval of best minus rival lies above 0 for every rival. *tie*: every rival not worse lies inside

@@ -98,12 +98,12 @@ def _settled(
 
 
 def _ranked(arms: Sequence[Arm], score: "Score") -> list[tuple[float, Arm]]:
-    """Arms with a selection score, best first; equal scores by cost, and floors, which are timed anew, by name."""
+    """Arms with a selection score, best first; equal scores by what must be stored, then by name: no clock decides."""
     from unfreeze.compare.statistics import selection_score
 
     values = [(selection_score(arm.runs, score), arm) for arm in arms if arm.runs is not None and arm.state == "done"]
     finite = [(value, arm) for value, arm in values if isfinite(value)]
-    return sorted(finite, key=lambda p: (-round(p[0], 12), () if p[1].floor else p[1].cost, p[1].name))
+    return sorted(finite, key=lambda p: (-round(p[0], 12), p[1].stored_bytes, p[1].name))
 
 
 def _common(arms: Sequence[Arm], metric: str, margin: float, scores: tuple[tuple[str, float], ...]) -> Recommendation:

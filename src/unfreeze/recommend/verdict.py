@@ -42,7 +42,7 @@ class Arm:
 
     @property
     def cost(self) -> tuple[float, float, float, str]:
-        """What decides between equal arms: training seconds, stored bytes, prediction time, then the name."""
+        """What decides between tied arms: training seconds, stored bytes, prediction time, then the name."""
         return (self.train_seconds, self.stored_bytes, self.predict_seconds, self.name)
 
 
