@@ -96,7 +96,7 @@ class _Replay:
                 return answers, False
             self.clock.spent += cost
             row = self.world.rows[setting, seed]
-            answers[trial] = {**row, "seconds": cost, "train_seconds": cost}
+            answers[trial] = {**row, "seconds": cost, "cpu_seconds": cost, "train_seconds": cost}
         return answers, True
 
 

@@ -90,7 +90,8 @@ class Track:
         self.spent += seconds
         score = float(self.outputs(trial)["validation/counts"][:, 0].mean())
         scores = {"validation": {"accuracy": score}}
-        return {"state": "done", "scores": scores, "seconds": seconds, "train_seconds": seconds, "best_epoch": 3}
+        took = {"seconds": seconds, "cpu_seconds": seconds, "train_seconds": seconds}
+        return {"state": "done", "scores": scores, "best_epoch": 3, **took}
 
     def purse(self, outcomes: Sequence[ArmOutcome]) -> Purse:
         return Purse(self.budget - self.spent, {o.arm.name: self.price.get(o.arm.name, 1.0) for o in outcomes})

@@ -177,7 +177,8 @@ class Conductor:
         record["handed_over"] = None
         chosen = next((o for o in outcomes if o.arm.name == record["recommendation"]["chosen"]), None)
         if chosen is not None:
-            finisher.hand_over(chosen, record, seed=self._options.seed, left=self._purser(plan, goes).left())
+            left = self._purser(plan, goes).purse(outcomes).left
+            finisher.hand_over(chosen, record, seed=self._options.seed, left=left)
         seconds = goes.noted()
         record |= {"seconds": sum(seconds), "goes": len(seconds)}
         self._write(record)

@@ -35,6 +35,17 @@ def test_prices_follow_what_trials_took_shared_among_those_side_by_side() -> Non
     assert Purser(None, spent=lambda: 1e9, prices={}).left() == inf
 
 
+def test_where_trials_wait_for_other_work_the_end_of_a_comparison_will_too() -> None:
+    arm, track = an_arm("full"), Track({"full": 0.8}, {"full": 12.0})
+    outcome, purser = ArmOutcome(arm), Purser(200.0, spent=lambda: 30.0, prices={"full": 5.0})
+    trial = arm.trial(arm.heads[0], arm.rates[0], seed=0, fold=0)
+    outcome.tried[trial] = track.run(trial) | {"cpu_seconds": 3.0}
+    assert purser.left() == 200 - FINISHING - 30
+    assert purser.purse([outcome]).left == purser.left() == 200 - 4 * FINISHING - 30
+    outcome.tried[trial] = track.run(trial) | {"cpu_seconds": 24.0}  # two threads
+    assert purser.purse([outcome]).left == 200 - FINISHING - 30
+
+
 def test_the_budget_stops_trials_and_is_told_from_the_user() -> None:
     left = [5.0]
     limited = Limited(Listening(), left=lambda: left[0])
@@ -53,7 +64,7 @@ def test_an_arm_is_priced_by_its_trials_with_its_best_head() -> None:
     outcome, seconds = ArmOutcome(arm), {"standard": 2.0, "mean": 90.0}
     for pooling, score in (("standard", 0.5), ("mean", 0.7)):
         trial = arm.trial(HeadSettings(pooling), arm.rates[0], seed=0, fold=0)  # type: ignore[arg-type]
-        outcome.tuning[trial], outcome.tried[trial] = score, {"seconds": seconds[pooling]}
+        outcome.tuning[trial], outcome.tried[trial] = score, dict.fromkeys(("seconds", "cpu_seconds"), seconds[pooling])
     purser = Purser(1000.0, spent=lambda: 0.0, prices={"full": 5.0})
     assert purser.purse([outcome]).prices == {"full": pytest.approx(CAUTION * 90)}
     outcome.tuning = {trial: 1 - score for trial, score in outcome.tuning.items()}

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -84,13 +84,15 @@ class Purser:
         self, budget: float | None, *, spent: Callable[[], float], prices: Mapping[str, float], workers: int = 1
     ) -> None:
         self._budget, self._spent, self._prices, self._workers = budget, spent, dict(prices), workers
+        self._finishing = FINISHING
 
     def left(self) -> float:
         """Seconds left for trials, and for training the chosen arm once more."""
-        return inf if self._budget is None else self._budget - FINISHING - self._spent()
+        return inf if self._budget is None else self._budget - self._finishing - self._spent()
 
-    def purse(self, outcomes: Iterable[ArmOutcome]) -> Purse:
-        """What is left, with the prices that the trials so far have shown to be right."""
+    def purse(self, outcomes: Sequence[ArmOutcome]) -> Purse:
+        """What is left, with the prices and the load that the trials so far have shown to be right."""
+        self._finishing = FINISHING * _waiting(outcomes)
         seen = {o.arm.name: _seconds_of_its_head(o) for o in outcomes}
         known = {name: CAUTION * statistics.median(some) / self._workers for name, some in seen.items() if some}
         alone = max(1.0, THREADED * self._workers)
@@ -102,6 +104,13 @@ def _seconds_of_its_head(outcome: ArmOutcome) -> list[float]:
     best = outcome.chosen or (best_trial(outcome.tuning) if outcome.tuning else None)
     own = [seconds_of(record) for trial, record in outcome.tried.items() if best is None or trial.head == best.head]
     return own or [seconds_of(record) for record in outcome.tried.values()]
+
+
+def _waiting(outcomes: Iterable[ArmOutcome]) -> float:
+    """How many times longer trials took than they computed: more than 1 where the machine has other work, too."""
+    records = [record for outcome in outcomes for record in outcome.tried.values()]
+    computed = sum(record["cpu_seconds"] for record in records)
+    return max(1.0, sum(record["seconds"] for record in records) / computed) if computed else 1.0
 
 
 def seconds_of(record: Mapping[str, Any]) -> float:

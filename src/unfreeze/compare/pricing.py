@@ -32,7 +32,8 @@ REFIT = 1.25
 """The model handed over learns from the validation rows too, a quarter more."""
 
 FINISHING = 8.0
-"""Seconds for the floors that need no encoder, for saving the model, and for loading it again in a fresh process."""
+"""Seconds for the floors that need no encoder, for saving the model, and for loading it again in a fresh process, on a
+machine that has nothing else to do."""
 
 TOGETHER = 0.02
 """What linear heads take of a step of everything: they are trained together, on numbers that never change."""
