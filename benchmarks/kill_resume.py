@@ -31,7 +31,7 @@ def compare(folder: Path, data: Path, encoder: Path) -> None:
         def began(self, arm: str, doing: str) -> None:
             print("began", flush=True)
 
-    settings = {"num_train_epochs": 10, "patience": 10, "per_device_train_batch_size": 8, "learning_rate": 1e-2}
+    settings = {"num_train_epochs": 6, "patience": 6, "per_device_train_batch_size": 8, "learning_rate": 1e-2}
     unfreeze.compare(
         data,
         strategies=("full", "head-only"),

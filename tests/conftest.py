@@ -14,7 +14,7 @@ import ipaddress
 import itertools
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that every test can import tiny.py
 
+from reloader import Reloader
 from tiny import tiny_encoder
+from unfreeze.export import handing_over
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile(
@@ -78,6 +80,16 @@ def no_network() -> Iterator[None]:
     patch.setattr(socket, "getaddrinfo", lookup)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def fresh_process() -> Iterator[Callable[..., str]]:
+    """One process loads all the models that are handed over; gives the product's own, which starts one for each."""
+    reloader, real = Reloader(), handing_over.in_a_fresh_process
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handing_over, "in_a_fresh_process", reloader)
+        yield real
+    reloader.close()
 
 
 @pytest.fixture(autouse=True, scope="session")

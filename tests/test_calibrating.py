@@ -10,7 +10,6 @@ import pytest
 
 import unfreeze
 from rows import QUICK, compare_opinions, last_trainings, opinions, sentences, write_conll, write_jsonl
-from unfreeze import finishing
 from unfreeze.compare.comparing import temperature_for_all_rows
 from unfreeze.compare.trials import Trial
 from unfreeze.encoders.head_settings import HeadSettings
@@ -24,12 +23,6 @@ SETTINGS = {"num_train_epochs": 4, "patience": 4, "per_device_train_batch_size":
 def records_of(folder: Path, name: str) -> list[dict[str, Any]]:
     found = sorted((folder / "trials").glob(f"{name}-*/result.json"))
     return [json.loads(path.read_text(encoding="utf-8")) for path in found]
-
-
-@pytest.fixture
-def not_loaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the check that the model loads in a fresh process, which takes longer than all the rest."""
-    monkeypatch.setattr(finishing, "check_reload", lambda *_, **__: {"equal": True, "largest_difference": 0.0})
 
 
 def arm_of(made: unfreeze.Comparison, name: str) -> dict[str, Any]:
@@ -69,7 +62,6 @@ def test_runs_tell_what_calibrating_did_and_the_model_handed_over_has_their_medi
     assert set(made.best.predict(["a good film"])) <= {"neg", "pos"}
 
 
-@pytest.mark.usefixtures("not_loaded_again")
 def test_nested_runs_take_the_temperature_of_their_own_search(tiny_encoder_dir: Path, tmp_path: Path) -> None:
     file = write_jsonl(tmp_path / "opinions.jsonl", opinions(60, hard=0.4))
     usual: dict[str, Any] = {"strategies": ("lp-ft",), "tuning": 0, "nested": True, "settings": SETTINGS}
@@ -85,7 +77,6 @@ def test_nested_runs_take_the_temperature_of_their_own_search(tiny_encoder_dir: 
         assert record["calibration"]["error_before"] is not None, "counted on rows that fitted nothing"
 
 
-@pytest.mark.usefixtures("not_loaded_again")
 def test_entities_are_calibrated_over_the_first_tokens_of_words(tiny_encoder_dir: Path, tmp_path: Path) -> None:
     every = sentences(48)
     parts = {"train": every[:32], "validation": every[32:]}

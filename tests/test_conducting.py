@@ -59,13 +59,6 @@ def entities(tiny_encoder_dir: Path, base: Path) -> Comparison:
     return compared_sentences(tiny_encoder_dir, base)
 
 
-@pytest.fixture(autouse=True)
-def reloading_is_checked_elsewhere(finished: Comparison, entities: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fresh process takes seconds: the two finished comparisons had theirs, and tests/export has more."""
-    assert finished.record["handed_over"]["reload_check"] == entities.record["handed_over"]["reload_check"]
-    monkeypatch.setattr(finishing, "check_reload", lambda *_, **__: {"equal": True, "largest_difference": 0.0})
-
-
 @pytest.fixture
 def file(finished: Comparison) -> Path:
     return finished.folder.parent / "opinions.jsonl"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rows import Listening, compare_opinions, opinions, write_jsonl
-from unfreeze import conducting, finishing
+from unfreeze import conducting
 from unfreeze.compare import budget
 from unfreeze.encoders.loading import EMBEDDED_NAME, load_encoder
 from unfreeze.errors import Interrupted, SettingsError
@@ -18,9 +18,8 @@ SHORT = {"settings": SETTINGS, "folds": 1, "strategies": ("head-only", "untouche
 
 
 @pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Opinions; and the model is not loaded again in another process, which takes seconds."""
-    monkeypatch.setattr(finishing, "check_reload", lambda *_, **__: {"equal": True, "largest_difference": 0.0})
+def file(tmp_path: Path) -> Path:
+    """Sixty opinions."""
     return write_jsonl(tmp_path / "opinions.jsonl", opinions(60))
 
 

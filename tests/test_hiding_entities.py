@@ -18,9 +18,8 @@ SETTINGS = {"num_train_epochs": 4, "patience": 4, "per_device_train_batch_size":
 
 
 def test_what_was_hidden_is_told_and_the_model_handed_over_has_no_second_head(
-    tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(finishing, "check_reload", lambda *_, **__: {"equal": True, "largest_difference": 0.0})
     file = write_conll(tmp_path / "rows.conll", sentences(60))
     usual: dict[str, Any] = {"folds": 1, "seeds": 1, "tuning": 0, "settings": SETTINGS, **QUICK}
     which = ("entity-mask", "untouched")

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from rows import QUICK, Listening, compare_opinions, findings, opinions, sentences, write_conll, write_jsonl
-from unfreeze import conducting, finishing
 from unfreeze.cli.main import main
 from unfreeze.compare.head_trials import HeadTrials
 from unfreeze.compare.material import Material, Sources, prepare
@@ -25,13 +24,6 @@ from unfreeze.tasks import Columns
 
 RUNTIME = Runtime("cpu", 1, "fp32")
 SHORT = {"num_train_epochs": 3, "per_device_train_batch_size": 16, "learning_rate": [1e-2, 1e-3]}
-
-
-@pytest.fixture(autouse=True)
-def reloading_is_checked_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finishing, "check_reload", lambda *_, **__: {"equal": True, "largest_difference": 0.0})
-    # Equal scores are told apart by measured seconds.
-    monkeypatch.setattr(conducting, "seconds_of_a_run", lambda records: float(len(records[0]["curve"])))
 
 
 def nested_opinions(file: Any, encoder: Path, folder: Path, **more: Any) -> Any:

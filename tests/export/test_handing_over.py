@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from unfreeze.compare.material import Material, Sources, prepare
 from unfreeze.encoders.loading import load_encoder
 from unfreeze.engine.runtime import Runtime
 from unfreeze.errors import EncoderError, SettingsError, StorageError
+from unfreeze.export import handing_over
 from unfreeze.export.handing_over import CARD, FineTuned, check_reload, load_model, save_card
 from unfreeze.export.reloading import main as reload_elsewhere
 from unfreeze.files import is_whole
@@ -107,8 +109,12 @@ def test_the_reload_check_finds_a_tampered_model(copied: Path, material: Materia
         check_reload(model, material, folder=copied, runtime=RUNTIME)
 
 
-def test_the_reload_check_says_why_a_model_does_not_load(copied: Path, material: Material) -> None:
+def test_the_reload_check_starts_a_fresh_process_and_says_why_a_model_does_not_load(
+    copied: Path, material: Material, monkeypatch: pytest.MonkeyPatch, fresh_process: Callable[..., str]
+) -> None:
+    monkeypatch.setattr(handing_over, "in_a_fresh_process", fresh_process)
     model = loaded(copied).model
+    assert check_reload(model, material, folder=copied, runtime=RUNTIME)["equal"]
     (copied / "model.safetensors").unlink()  # the model in memory still reads from it
     (copied / "model.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(StorageError, match=r"the saved model does not load again: .*Error"):

@@ -109,12 +109,9 @@ def check_reload(model: nn.Module, material: Material, *, folder: Path, runtime:
     with tempfile.TemporaryDirectory() as temporary:
         probe, answer = Path(temporary) / "probe.safetensors", Path(temporary) / "logits.safetensors"
         save_file(inputs, probe)
-        command = [sys.executable, "-m", "unfreeze.export.reloading", str(folder), str(probe), str(answer)]
-        command += [material.task.kind, str(runtime.threads)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-            raise StorageError(f"{folder}: the saved model does not load again: {last[0]}")
+        complaint = in_a_fresh_process(str(folder), str(probe), str(answer), material.task.kind, str(runtime.threads))
+        if complaint:
+            raise StorageError(f"{folder}: the saved model does not load again: {complaint}")
         loaded = load_file(answer)["logits"]
     same_shape = loaded.shape == expected.shape
     difference = float((loaded - expected).abs().max()) if same_shape else float("inf")
@@ -123,6 +120,17 @@ def check_reload(model: nn.Module, material: Material, *, folder: Path, runtime:
             f"{folder}: the saved model gives other logits after loading (they differ by {difference:g})"
         )
     return {"equal": bool(torch.equal(loaded, expected)), "largest_difference": difference}
+
+
+def in_a_fresh_process(*arguments: str) -> str:
+    """Have the probe answered by a process that knows nothing of this one; what it complains of, or nothing.
+
+    Args:
+        arguments: of ``unfreeze.export.reloading``.
+    """
+    command = [sys.executable, "-m", "unfreeze.export.reloading", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stderr.strip().splitlines()[-1:] or ["no message"])[0] if done.returncode else ""
 
 
 @dataclass(frozen=True)
