@@ -81,8 +81,8 @@ def test_an_encoder_has_its_name_on_the_hub_unless_it_is_a_local_folder(
     encoder = load_encoder(str(tiny_encoder_dir))
     monkeypatch.chdir(tiny_encoder_dir.parent)
     for local in (str(tiny_encoder_dir), tiny_encoder_dir.name, f"./{tiny_encoder_dir.name}"):
-        assert conducting._hub_id(replace(encoder, name=local)) is None
+        assert replace(encoder, name=local).hub_id is None
     monkeypatch.chdir(tmp_path)
-    assert conducting._hub_id(replace(encoder, name=tiny_encoder_dir.name)) == tiny_encoder_dir.name
-    assert conducting._hub_id(replace(encoder, name="owner/name")) == "owner/name"
-    assert conducting._hub_id(replace(encoder, name=EMBEDDED_NAME)) == "sentence-transformers/all-MiniLM-L6-v2"
+    assert replace(encoder, name=tiny_encoder_dir.name).hub_id == tiny_encoder_dir.name
+    assert replace(encoder, name="owner/name").hub_id == "owner/name"
+    assert replace(encoder, name=EMBEDDED_NAME).hub_id == "sentence-transformers/all-MiniLM-L6-v2"

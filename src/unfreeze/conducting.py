@@ -29,7 +29,7 @@ from unfreeze.compare.trials import Trial
 from unfreeze.compare.watching import Watcher
 from unfreeze.compare.worker import Payload
 from unfreeze.compare.workers import Workers
-from unfreeze.encoders.loading import EMBEDDED_NAME, Encoder, load_encoder
+from unfreeze.encoders.loading import load_encoder
 from unfreeze.engine.prefix_store import PrefixStore, default_folder
 from unfreeze.engine.runtime import Runtime, prepare_process
 from unfreeze.errors import Interrupted, MissingExtra, SettingsError, StorageError
@@ -45,8 +45,6 @@ from unfreeze.tasks import Columns
 _DECIDING = ("unfreeze", "torch", "transformers")
 """Packages another version of which gives other numbers; what they gave together is not mixed in one comparison."""
 
-EMBEDDED_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
-"""Where the embedded encoder comes from."""
 
 _TOLD_ELSEWHERE = {"output_dir", "command", "settings", "numbers", "cache_bytes", "cache_dir"}
 """Options that the record tells in other places, or that change no result and name folders of this machine."""
@@ -270,7 +268,7 @@ class Conductor:
         encoder = self.material.encoder
         numbers = [record["parameters"] for outcome in outcomes for record in outcome.records.values()]
         layers = getattr(encoder.config, "num_hidden_layers", None)
-        named = {"name": encoder.name, "hub_id": _hub_id(encoder), "family": encoder.family, "digest": encoder.digest}
+        named = {"name": encoder.name, "hub_id": encoder.hub_id, "family": encoder.family, "digest": encoder.digest}
         return named | {"window": encoder.window, "layers": layers, "parameters": min(numbers, default=None)}
 
     def _recommend(self, outcomes: Sequence[ArmOutcome], floors: Sequence[Floor], plan: Mapping[str, Any]) -> Any:
@@ -293,14 +291,6 @@ class Conductor:
         write_json(self.folder / "record.json", record)
         write_json(self.folder / "recommendation.json", advice_of(record))
         write_text(self.folder / "report.html", render_page(record))
-
-
-def _hub_id(encoder: Encoder) -> str | None:
-    """The encoder's name on the Hugging Face hub; None for a local folder."""
-    if encoder.name == EMBEDDED_NAME:
-        return EMBEDDED_HUB_ID
-    local = Path(encoder.name).expanduser().resolve() == encoder.folder.resolve()
-    return None if local else encoder.name
 
 
 def _candidate(outcome: ArmOutcome, steps_per_epoch: int) -> Candidate:

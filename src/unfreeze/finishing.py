@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,13 @@ from unfreeze.errors import Interrupted, StorageError
 from unfreeze.export.handing_over import CARD, check_reload, loads_with, save_card, save_model
 from unfreeze.files import MANIFEST, is_whole, read_json
 from unfreeze.report.card import provisional_card, render_card
-from unfreeze.strategies import merged, strategy_named
+from unfreeze.strategies import merged, save_part, strategy_named
 from unfreeze.tasks import Feature
 
 PROVISIONAL, HANDED_OVER = "best so far", "handed over"
+PART = "adapter"
+"""The folder, inside the model's, of what a strategy added, where that can be stored apart."""
+
 OVERRUN = 0.05
 """Share of what the last training takes that may lie beyond the budget."""
 
@@ -171,11 +175,14 @@ class Finisher:
         epochs: int,
         temperature: float | None,
     ) -> None:
-        trained = replace(trained, model=merged(arm.strategy, trained.model))
-        about = self._about(trained, arm, rows=rows, epochs=epochs, temperature=temperature)
-        record["handed_over"] = about
-        save_model(trained, self._material, folder=self._target, card=render_card(record))
-        about["reload_check"] = self._reloaded(trained)
+        base = self._material.encoder.hub_id or self._material.encoder.name
+        whole = replace(trained, model=merged(arm.strategy, trained.model))
+        with TemporaryDirectory(prefix="unfreeze-") as beside:
+            about = self._about(whole, arm, rows=rows, epochs=epochs, temperature=temperature)
+            about["part_loads_with"] = save_part(arm.strategy, trained.model, folder=Path(beside) / PART, base=base)
+            record["handed_over"] = about
+            save_model(whole, self._material, folder=self._target, card=render_card(record), beside=Path(beside))
+        about["reload_check"] = self._reloaded(whole)
 
     def _decide(self, key: str, record: Mapping[str, Any]) -> None:
         made = {"key": key, "about": record["handed_over"], "files": _files_of(self._target)}

@@ -17,7 +17,7 @@ from unfreeze.engine.batches import collate, order_of
 from unfreeze.engine.prediction import logits_of
 from unfreeze.engine.training import Run
 from unfreeze.errors import MissingExtra, SettingsError
-from unfreeze.strategies import install, merged, strategy_named
+from unfreeze.strategies import install, merged, save_part, strategy_named
 
 FEATURES = make_features(24)
 SHORT = replace(SETTINGS, learning_rate=2e-3, num_train_epochs=2, patience=9)
@@ -100,6 +100,35 @@ def test_the_merged_model_is_the_familys_own_and_the_trained_one_stays_as_it_is(
     ):
         np.testing.assert_allclose(second, first, rtol=1e-5, atol=1e-6)
         assert np.array_equal(second, last)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # asked for by peft
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "electra"])
+def test_the_updates_alone_are_read_by_peft_and_give_the_same_logits_head_included(family, encoder_of, tmp_path):
+    encoder = encoder_of(family)
+    model = trained(encoder, "lora")
+    line = save_part(strategy_named("lora"), model, folder=tmp_path / "adapter", base=str(encoder.folder))
+    here = logits_of(model, FEATURES, runtime=RUNTIME)
+    scope = {"peft": peft, "transformers": transformers}
+    exec(
+        line.replace("import peft; ", "again = ").replace('"adapter"', "folder"),
+        scope | (own := {"folder": tmp_path / "adapter"}),
+        own,
+    )
+    there = logits_of(own["again"].eval(), FEATURES, runtime=RUNTIME)
+    for first, second in zip(here, there, strict=True):
+        np.testing.assert_allclose(second, first, rtol=1e-5, atol=1e-6)
+    assert str(encoder.folder) in line
+    stored = sum(path.stat().st_size for path in (tmp_path / "adapter").iterdir())
+    assert stored < sum(p.numel() for p in model.parameters())
+
+
+def test_for_a_head_of_our_own_there_is_nothing_that_peft_could_read(encoder_of, tmp_path):
+    head = HeadSettings("mean")
+    model = build_model(encoder_of("bert"), head, kind="sequence", labels=LABELS, weights="pretrained", seed=0)
+    install(strategy_named("lora"), model, encoder=encoder_of("bert"), seed=0)
+    assert save_part(strategy_named("lora"), model, folder=tmp_path / "adapter", base="any") is None
+    assert not (tmp_path / "adapter").exists()
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "mpnet", "deberta-v3", "modernbert", "electra", "roberta"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import transformers
 
 from unfreeze.encoders.checking import check_folder, read_settings
-from unfreeze.encoders.locating import ALLOWED_FILES, EMBEDDED_NAME, Located, file_sha256, locate
+from unfreeze.encoders.locating import ALLOWED_FILES, EMBEDDED_HUB_ID, EMBEDDED_NAME, Located, file_sha256, locate
 from unfreeze.encoders.silence import quiet
 from unfreeze.encoders.tokenizing import check_vocabulary, input_window, load_tokenizer, with_prefix_space
 from unfreeze.errors import EncoderError
@@ -38,6 +38,14 @@ class Encoder:
     tokenizer: transformers.PreTrainedTokenizerBase
     window: int
     digest: str
+
+    @property
+    def hub_id(self) -> str | None:
+        """Its name on the Hugging Face hub; None for a local folder."""
+        if self.name == EMBEDDED_NAME:
+            return EMBEDDED_HUB_ID
+        local = Path(self.name).expanduser().resolve() == self.folder.resolve()
+        return None if local else self.name
 
     def for_words(self) -> "Encoder":
         """The same encoder, its tokenizer ready for words: byte-level ones read every word as after a space."""

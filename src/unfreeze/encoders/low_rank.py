@@ -1,8 +1,11 @@
 """Low-rank updates of linear layers (LoRA), through peft: put into a model, and folded into its weights again."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from unfreeze.encoders.outline import Outline
@@ -12,6 +15,9 @@ from unfreeze.errors import MissingExtra, SettingsError
 
 ALL_LINEAR = "all-linear"
 """peft's word for every linear layer of the encoder's layers; never the head's."""
+
+PART = "adapter_model.safetensors"
+"""The file in which peft looks for the updates."""
 
 QUERY_AND_VALUE = (
     ("query", "value"),  # BERT, RoBERTa, ELECTRA
@@ -79,6 +85,33 @@ def merge_low_rank(model: nn.Module) -> nn.Module:
     if hasattr(model, "peft_config"):
         del model.peft_config
     return model
+
+
+def save_low_rank(model: nn.Module, folder: Path, *, base: str) -> None:
+    """Write the updates and the head alone, as ``peft.PeftModel.from_pretrained`` reads them.
+
+    Args:
+        model: trained, and not merged.
+        folder: an empty one.
+        base: what the updates belong to: the encoder's name or folder.
+
+    Source: peft's checkpoint format. A head is a module "to save", or it would be made anew where it is loaded
+    (peft issues 577 and 1070).
+    """
+    outline = read_outline(model)
+    own: Any = model.peft_config["default"]  # type: ignore[index]
+    config = replace(own, inference_mode=True, base_model_name_or_path=base, modules_to_save=_heads(model, outline))
+    stored = {name: tensor for name, tensor in model.state_dict().items() if ".lora_" in name or name in outline.head}
+    named = {f"base_model.model.{name.replace('.default.', '.')}": tensor for name, tensor in stored.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    config.save_pretrained(str(folder))
+    save_file({name: t.detach().cpu().contiguous() for name, t in named.items()}, folder / PART)
+
+
+def _heads(model: nn.Module, outline: Outline) -> list[str]:
+    """The modules that hold the head, by the names that peft finds them by."""
+    inside = f"{model.base_model_prefix}."  # a pooler that is new belongs to the head, and to the encoder's module
+    return sorted({name.removeprefix(inside).split(".")[0] for name in outline.head})
 
 
 def _targets(model: nn.Module, outline: Outline, wanted: str) -> list[str]:

@@ -32,7 +32,7 @@ ABOUT, CARD = "unfreeze.json", "README.md"
 CLASSES = {"sequence": "AutoModelForSequenceClassification", "token": "AutoModelForTokenClassification"}
 
 
-def save_model(trained: Trained, material: Material, *, folder: Path, card: str) -> None:
+def save_model(trained: Trained, material: Material, *, folder: Path, card: str, beside: Path | None = None) -> None:
     """Write a model folder that ``from_pretrained`` loads: weights, configuration, tokenizer, model card.
 
     Args:
@@ -40,6 +40,7 @@ def save_model(trained: Trained, material: Material, *, folder: Path, card: str)
         material: its task and tokenizer.
         folder: appears whole or not at all.
         card: the model card, Markdown.
+        beside: a folder whose content comes along; None for nothing.
 
     Raises:
         StorageError: it could not be written.
@@ -54,7 +55,9 @@ def save_model(trained: Trained, material: Material, *, folder: Path, card: str)
             tokenizer.save_pretrained(into)
         write_json(into / ABOUT, about)
         write_text(into / CARD, card)
-        for path in into.iterdir():  # safetensors makes its file for its owner alone
+        if beside is not None:
+            shutil.copytree(beside, into, dirs_exist_ok=True)
+        for path in (path for path in into.rglob("*") if path.is_file()):  # safetensors makes its files for their owner
             path.chmod((into / CARD).stat().st_mode)
 
     publish_folder(folder, fill)
@@ -244,6 +247,4 @@ def _example(text: str | Sequence[str], *, words: bool) -> Example:
 
 
 def _copy(source: Path, into: Path) -> None:
-    for path in source.iterdir():
-        if path.is_file() and path.name != MANIFEST:
-            shutil.copyfile(path, into / path.name)
+    shutil.copytree(source, into, ignore=shutil.ignore_patterns(MANIFEST), dirs_exist_ok=True)

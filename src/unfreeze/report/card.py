@@ -106,18 +106,29 @@ def _what(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _how_to_load(record: Mapping[str, Any]) -> Iterator[str]:
     line = str(record["handed_over"]["loads_with"])
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", line)), default=0))
     yield "## How to load it"
     yield ""
-    yield f"{fence}python"
-    yield from loading_lines(line)
-    yield fence
+    yield from _fenced(line)
     yield ""
     if "import unfreeze" in line:
         yield "Its head is none that transformers has a class for, so `unfreeze` must be installed and imported first."
     else:
         yield "Plain transformers loads it; unfreeze is not needed."
     yield f"Texts longer than {whole(record['data']['window'])} tokens must be cut or read in windows."
+    part = record["handed_over"].get("part_loads_with")
+    if part:
+        yield ""
+        yield "What was learned is also stored without the encoder, as a small folder beside these files:"
+        yield ""
+        yield from _fenced(part)
+
+
+def _fenced(line: str) -> Iterator[str]:
+    """Code, in a fence longer than any in it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", line)), default=0))
+    yield f"{fence}python"
+    yield from loading_lines(line)
+    yield fence
 
 
 def _how_chosen(record: Mapping[str, Any]) -> Iterator[str]:

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from unfreeze.encoders.outline import Outline
@@ -69,7 +70,8 @@ class Strategy(Protocol):
 
     A strategy that adds modules to the model also has ``install(model, *, encoder, seed)``, called once, before the
     outline is read; its plans must do with an outline without these modules, too. If what is handed over shall be
-    another model than the one that learned, it has ``merge(model)``, called on a copy, which gives that.
+    another model than the one that learned, it has ``merge(model)``, called on a copy, which gives that; and where what
+    it added can be stored apart, ``save_part(model, *, folder, base)``, which gives the line of code that loads it.
     """
 
     name: ClassVar[str]
@@ -152,6 +154,21 @@ def merged(strategy: Strategy, model: Any) -> Any:
         model: trained; left as it is, because folding in and out again would move frozen weights.
     """
     return strategy.merge(copy.deepcopy(model).float()) if hasattr(strategy, "merge") else model
+
+
+def save_part(strategy: Strategy, model: Any, *, folder: Path, base: str) -> str | None:
+    """Write what a strategy added to the model, and the head, without the encoder.
+
+    Args:
+        strategy: which.
+        model: trained, and not merged.
+        folder: made here, where there is something to write.
+        base: what it belongs to: the encoder's name or folder.
+
+    Returns:
+        The line of code that loads it from ``folder``; None where there is nothing to store apart.
+    """
+    return strategy.save_part(model, folder=folder, base=base) if hasattr(strategy, "save_part") else None
 
 
 def spelling_of(strategy: Strategy) -> str:

@@ -3,7 +3,8 @@
 Source: Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models", arXiv:2106.09685, sections 4.1 and 4.2
 (a weight learns the product of two thin matrices, the second zero at first) and table 2 (RoBERTa-base: r=8 on queries
 and values, 0.3 M parameters, rates of 4e-4 to 5e-4). Computed by peft. The head learns whole, at the same rate. It is
-handed over merged, as a plain model.
+handed over merged, as a plain model; what was learned is stored beside it, in peft's format (``model/adapter``), where
+the head is one that plain transformers has.
 
 Use it when many models of one encoder must be stored, or data are few.
 Do not use it to save time: the updates of the first layer learn, so nothing is a frozen prefix and a step costs nearly
@@ -13,6 +14,7 @@ Range: 3e-4 to 1e-2, 10 to 30 times that of full fine-tuning: an update begins a
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from unfreeze.encoders.outline import Outline
@@ -70,6 +72,25 @@ class Lora:
         from unfreeze.encoders.low_rank import merge_low_rank
 
         return merge_low_rank(model)
+
+    def save_part(self, model: Any, *, folder: Path, base: str) -> str | None:
+        """Write the updates and the head alone, in peft's format.
+
+        Args:
+            model: trained, and not merged.
+            folder: where to.
+            base: the encoder's name or folder.
+
+        Returns:
+            The line that loads it; None for a head that plain transformers cannot make, and so has no place for.
+        """
+        from unfreeze.encoders.low_rank import save_low_rank
+
+        if not type(model).__module__.startswith("transformers."):
+            return None
+        save_low_rank(model, folder, base=base)
+        made = f'transformers.{type(model).__name__}.from_pretrained("{base}", num_labels={model.config.num_labels})'
+        return f'import peft; peft.PeftModel.from_pretrained({made}, "{folder.name}")'
 
     def plan(self, outline: Outline) -> Plan:
         """One stage in which the updates and the head are trainable."""
