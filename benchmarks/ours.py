@@ -205,6 +205,7 @@ def comparison(a: argparse.Namespace) -> dict[str, Any]:
             arms[arm] = {"cpu_s": cpu_seconds() - since, "trials": len(trials), "rate": rates[0], "together": together}
             arms[arm]["steps"] = sum(record["steps"] for record in records.values())
             arms[arm]["accuracy"] = accuracy(records[trials[0]])
+            arms[arm]["best"] = _best([records[trial] for trial in trials], runs=a.seeds * a.folds)
         total, wall = cpu_seconds() - begun, time.perf_counter() - wall
     return {
         "cpu_s": total,
@@ -212,6 +213,60 @@ def comparison(a: argparse.Namespace) -> dict[str, Any]:
         "arms": arms,
         "examples": len(material.splits.folds[0].train),
         "tokens": sum(feature.length for feature in material.features),
+        "precision": runtime.precision,
+    }
+
+
+def _best(records: Sequence[dict[str, Any]], *, runs: int) -> dict[str, float]:
+    """Accuracy of an arm at its best rate, the mean over its runs; a run that diverged counts as 0.
+
+    Args:
+        records: of its trials, rate by rate.
+        runs: of each rate.
+    """
+    found = [
+        {
+            split: statistics.fmean(accuracy(record, split) or 0.0 for record in records[place : place + runs])
+            for split in ("validation", "test")
+        }
+        for place in range(0, len(records), runs)
+    ]
+    return max(found, key=lambda means: means["validation"])
+
+
+def race(a: argparse.Namespace) -> dict[str, Any]:
+    """The product within a budget, on the same rows, arms, rates and epochs: from its first model to the last file."""
+    import unfreeze
+
+    runtime = settled(a)
+    with tempfile.TemporaryDirectory() as folder:
+        warm(prepared(a), trial_of(a, a.arms[0], rate=1e-4, seed=0, fold=0), runtime=runtime)
+        settings = {"num_train_epochs": a.epochs, "per_device_train_batch_size": a.batch, "patience": a.epochs}
+        begun, wall = cpu_seconds(), time.perf_counter()
+        made = unfreeze.compare(
+            train=a.train,
+            validation=a.validation,
+            test=a.test,
+            strategies=list(dict.fromkeys(arm.partition("@")[0] for arm in a.arms)),
+            tuning=a.rates,
+            settings=settings,
+            budget=a.budget,
+            seed=a.seed,
+            threads=a.threads,
+            workers=1,
+            precision=a.precision,
+            output_dir=Path(folder) / "out",
+            cache_dir=Path(folder) / "cache",
+        )
+        cpu, wall = cpu_seconds() - begun, time.perf_counter() - wall
+    given, verdict = made.record["handed_over"], made.record["recommendation"]["verdict"]
+    return {
+        "cpu_s": cpu,
+        "wall_s": wall,
+        "chosen": given["name"],
+        "verdict": verdict,
+        "trials": sum(len(arm["tuning"]) + max(0, arm["runs"] - 1) for arm in made.record["arms"] if not arm["floor"]),
+        "test_score": {"accuracy": given["test"]["accuracy"]},
         "precision": runtime.precision,
     }
 
@@ -267,7 +322,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
     made = {verb.__name__: verbs.add_parser(verb.__name__) for verb in VERBS}
-    for name in ("train", "heads", "comparison", "save"):
+    for name in ("train", "heads", "comparison", "race", "save"):
         made[name].add_argument("--train", type=Path, required=True)
         made[name].add_argument("--test", type=Path, required=True)
         made[name].add_argument("--epochs", type=int, default=1)
@@ -289,16 +344,18 @@ def _arguments() -> argparse.Namespace:
     made["heads"].add_argument("--strategy", default="head-only@mean:1")
     made["heads"].add_argument("--rates", type=float, nargs="+", required=True)
     made["heads"].add_argument("--decays", type=float, nargs="+", required=True)
-    made["comparison"].add_argument("--validation", type=Path)
-    made["comparison"].add_argument("--arms", nargs="+", required=True)
-    made["comparison"].add_argument("--rates", type=int, default=1)
+    for name in ("comparison", "race"):
+        made[name].add_argument("--validation", type=Path)
+        made[name].add_argument("--arms", nargs="+", required=True)
+        made[name].add_argument("--rates", type=int, default=1)
+    made["race"].add_argument("--budget", required=True)
     made["comparison"].add_argument("--seeds", type=int, default=1)
     made["predict"].add_argument("--file", type=Path, required=True)
     made["start"].add_argument("--times", type=int, default=10)
     return parser.parse_args()
 
 
-VERBS = (train, heads, comparison, save, predict, start)
+VERBS = (train, heads, comparison, race, save, predict, start)
 
 if __name__ == "__main__":
     arguments = _arguments()

@@ -137,10 +137,17 @@ def test_the_peer_trains_each_frozen_setting_by_itself() -> None:
 @pytest.mark.parametrize("steps", [10, 20])
 def test_a_comparison_is_told_with_and_without_the_frozen_arms(steps: int) -> None:
     arms = {
-        "full": {"cpu_s": 10.0, "trials": 9, "steps": 90, "accuracy": 0.8},
-        "head-only": {"cpu_s": 1.0, "trials": 9, "steps": 90, "accuracy": 0.6},
+        "full": {"cpu_s": 10.0, "trials": 9, "steps": 90, "accuracy": 0.8, "best": {"validation": 0.8, "test": 0.7}},
+        "head-only": {
+            "cpu_s": 1.0,
+            "trials": 9,
+            "steps": 90,
+            "accuracy": 0.6,
+            "best": {"validation": 0.7, "test": 0.66},
+        },
     }
     answers: dict[str, Any] = {"ours": {"cpu_s": 11.0, "process_cpu_s": 18.0, "arms": arms}}
+    answers["race"] = {"cpu_s": 4.05, "chosen": "head-only", "verdict": "tie", "test_score": {"accuracy": 0.69}}
     for side in ("HF default", "HF tuned"):
         for arm, seconds, score in (("full", 0.4, 0.7), ("head-only", 0.1, 0.5)):
             run = {"steps": steps, "steps_cpu_s": steps * seconds + 1, "cpu_ms_a_step": 1e3 * seconds}
@@ -154,13 +161,19 @@ def test_a_comparison_is_told_with_and_without_the_frozen_arms(steps: int) -> No
     # Ours took ten steps a run; a peer that took others has no score to be held against ours.
     assert found["HF tuned"].scores == (pytest.approx(0.7), pytest.approx(0.6) if steps == 10 else None)
     assert "gradual with decayed rates" in found["HF tuned"].detail
+    raced = found["HF tuned, racing"]
+    assert (raced.value, raced.at_least, raced.scores) == (pytest.approx(20), 7.0, (0.69, 0.7))
+    assert raced.detail == "the race chose head-only (tie), all trials full; +4.0 points on test"
 
 
 def test_the_first_steps_of_gradual_count_because_they_are_the_cheapest() -> None:
     ours = {"cpu_s": 1.0, "process_cpu_s": 1.0, "arms": {"gradual": {"cpu_s": 1.0, "trials": 1, "steps": 10}}}
-    ours["arms"]["gradual"]["accuracy"] = None
+    ours["arms"]["gradual"] |= {"accuracy": None, "best": {"validation": 0.0, "test": 0.0}}
+    race = {"cpu_s": 1.0, "chosen": "gradual", "verdict": "not settled", "test_score": {"accuracy": 0.5}}
     run = {"steps": 10, "steps_cpu_s": 4.0, "cpu_ms_a_step": 450.0, "worked_cpu_s": 4.0, "process_cpu_s": 9.0}
-    found = cases.CASES["P6"].figures({"ours": ours, "HF default: gradual": run, "HF tuned: gradual": run})
+    found = cases.CASES["P6"].figures(
+        {"ours": ours, "race": race, "HF default: gradual": run, "HF tuned: gradual": run}
+    )
     assert found[0].theirs == pytest.approx(4.0)
 
 
