@@ -15,7 +15,7 @@ from replay_judging import Array, difference_draws, interval
 from replay_racing import race
 from replay_world import SEEDS_OF_SEARCH, Choice, Order, Peer, World, orders_of, peers_of, read_world
 
-BUDGETS = (0.05, 0.10, 0.20, 0.25, 0.50, 1.00)
+BUDGETS = (0.03, 0.05, 0.10, 0.20, 0.25, 0.50, 1.00)
 """Shares of the exhaustive price; beside each there is room for the last training, which a race may use for trials."""
 
 WANTED = {0.10: 0.010, 0.25: 0.005}

@@ -51,12 +51,13 @@ class Masking:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What is minimised: a weighted sum of the task's own loss and that of predicting what is masked.
+    """What is minimised: a weighted sum of the task's own loss and of others that teach the encoder.
 
     Attributes:
         task: weight of the task's loss, its mean over targets.
         masked: weight of the masked-language-model loss, its mean over masked tokens.
         masking: what is masked, where that has a weight.
+        contrastive: weight of the contrastive loss, its mean over the pairs of a batch.
 
     Raises:
         SettingsError: a weight is negative, none is positive, or something is masked without a weight or the reverse.
@@ -65,10 +66,12 @@ class Objective:
     task: float = 1.0
     masked: float = 0.0
     masking: Masking | None = None
+    contrastive: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.task, self.masked) < 0 or not self.task + self.masked > 0:
-            raise SettingsError(f"weights of a loss are 0 or more, one of them above; got {self.task}, {self.masked}")
+        weights = (self.task, self.masked, self.contrastive)
+        if min(weights) < 0 or not sum(weights) > 0:
+            raise SettingsError(f"weights of a loss are 0 or more, one of them above; got {weights}")
         if (self.masking is not None) != (self.masked > 0):
             raise SettingsError("what is masked has a weight in the loss, and the reverse")
 

@@ -1,6 +1,6 @@
 """A linear head in closed form: each text goes to the nearest class mean. No gradient."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -44,13 +44,8 @@ def fit_class_means(
     last = last_linear(model, outline)
     sums = torch.zeros(last.out_features, last.in_features, dtype=torch.float64)
     numbers = torch.zeros(last.out_features, dtype=torch.float64)
-    seen: list[torch.Tensor] = []
-
-    def reading(_: nn.Module, args: tuple[Any, ...]) -> None:
-        seen.append(args[0])
-
     model.eval()
-    with _hooked(last, reading), torch.no_grad(), runtime.computing():
+    with reading(last) as seen, torch.no_grad(), runtime.computing():
         for indices in canonical_batches(features):
             members = [features[i] for i in indices]
             inputs = collate(members, pad_token_id=int(model.config.pad_token_id or 0), device=runtime.device)  # type: ignore[union-attr,arg-type]
@@ -66,11 +61,16 @@ def fit_class_means(
 
 
 @contextmanager
-def _hooked(module: nn.Module, reading: Callable[..., None]) -> Iterator[None]:
-    """While it holds, ``reading`` is called with what goes into a module."""
-    hook = module.register_forward_pre_hook(reading)
+def reading(module: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """While it holds, what goes into a module is put into the list that it gives."""
+    seen: list[torch.Tensor] = []
+
+    def read(_: nn.Module, args: tuple[Any, ...]) -> None:
+        seen.append(args[0])
+
+    hook = module.register_forward_pre_hook(read)
     try:
-        yield
+        yield seen
     finally:
         hook.remove()
 

@@ -13,6 +13,7 @@ from torch import nn
 from unfreeze.encoders.outline import Outline
 from unfreeze.engine.batches import MOST_TOKENS, order_of
 from unfreeze.engine.checkpoints import Checkpoints
+from unfreeze.engine.contrastive import Contrastive
 from unfreeze.engine.dropout import Dropout
 from unfreeze.engine.embedding_rows import EmbeddingRows
 from unfreeze.engine.gradients import BatchGradients, token_ids
@@ -157,6 +158,7 @@ class Run:
         self._masked = plan.masking and MaskedLanguage(
             model, outline, masking=plan.masking, seed=settings.seed, **usual
         )
+        self._contrastive = Contrastive(model, outline, rows=self._gradients.rows, **usual)
         self._optimizer = build_optimizer(model, plan, settings=settings, instead=self._gradients.rows.instead)
         self._state = State()
         self._best: dict[str, torch.Tensor] = {}
@@ -277,6 +279,8 @@ class Run:
             state.loss_sum, state.targets = state.loss_sum + loss, state.targets + number
         if self._masked and objective.masked:
             loss += self._masked.add(features, step=step, weight=objective.masked)
+        if objective.contrastive:
+            loss += self._contrastive.add(features, start=self._start(places), weight=objective.contrastive)
         return loss
 
     def _end_epoch(self) -> Epoch:

@@ -110,6 +110,7 @@ def _objective(objective: Objective) -> str:
     if objective == TASK:
         return ""
     parts = [(objective.task, "the task's loss"), (objective.masked, "that of masked entities")]
+    parts += [(objective.contrastive, "the contrastive loss")]
     return " + ".join(f"{weight:g} × {name}" if weight != 1 else name for weight, name in parts if weight)
 
 
