@@ -94,7 +94,7 @@ class MaskedLanguage:
         if not targets:
             return found | {"loss": None, "unigram_loss": None}
         vocabulary = int(self._model.config.vocab_size)  # type: ignore[union-attr,arg-type]
-        floor = unigram_loss(units_of(known), targets, vocabulary=vocabulary)
+        floor = unigram_loss(units_of(known, self._masking), targets, vocabulary=vocabulary)
         return found | {"loss": self._loss(hidden), "unigram_loss": floor}
 
     def _loss(self, hidden: Sequence[Feature]) -> float:

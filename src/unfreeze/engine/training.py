@@ -79,8 +79,8 @@ class State:
         diverged: why the run was stopped, if it was.
         way: how its batches are computed, see ``way_of_batching``.
         most_tokens: of one part of a batch; less than ``MOST_TOKENS`` where memory was short.
-        masked: where something is masked, how well that was predicted on the validation features "before" and "after"
-            training, see ``MaskedLanguage.measured``.
+        masked: where something is masked, how well that was predicted on the validation features "before" training and
+            "after" the last stage that masks, see ``MaskedLanguage.measured``.
     """
 
     epoch: int = 0
@@ -181,8 +181,7 @@ class Run:
         self._resume()
         self._state.way, self._gradients.most_tokens = self._gradients.way, self._state.most_tokens
         since = last = time.perf_counter()
-        if not self._state.masked:
-            self._measure_masked("before")
+        self._measure_masked("before")
         while not self._done():
             if watch.stop():
                 self._save(time.perf_counter() - since)
@@ -202,7 +201,7 @@ class Run:
         return self._state
 
     def _measure_masked(self, when: str) -> None:
-        if self._masked and self._data.validation:
+        if self._masked and self._data.validation and when not in self._state.masked:
             known, features = (
                 [self._data.features[p] for p in some] for some in (self._data.train, self._data.validation)
             )
@@ -222,6 +221,8 @@ class Run:
         stage = self._plan.at(progress)
         if stage is self._stage:
             return
+        if not any(later.objective.masked for later in self._plan.stages if later.start >= stage.start):
+            self._measure_masked("after")  # what follows learns something else, and unlearns this
         self._stage = stage
         enter_stage(self._model, self._outline, stage=stage)
         # A layer that has learned and is frozen again no longer gives what other trials remember of it.
@@ -293,7 +294,7 @@ class Run:
             if not math.isfinite(row.validation_loss):
                 state.diverged = f"the validation loss became {row.validation_loss} after epoch {row.epoch}"
                 row.validation_loss = None
-            elif self._is_best(row):
+            elif self._plan.teaches_by(self._stage) and self._is_best(row):  # type: ignore[arg-type]
                 state.best_epoch = row.epoch
                 self._best = {n: p.detach().clone() for n, p in self._trained()}
         state.curve.append(asdict(row))
