@@ -51,6 +51,11 @@ class Masking:
         if not 0 < self.share <= 1:
             raise SettingsError(f"a share of the units is masked, above 0 and at most 1; got {self.share}")
 
+    @property
+    def reads_unlabelled(self) -> bool:
+        """Whether it can be done on texts without labels, too."""
+        return self.unit != "entity"
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:

@@ -1,33 +1,35 @@
 """Further pretraining, then another way: what learns when, at which rates, and what it leaves behind."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
 from runs import RUNTIME, SETTINGS, differing, make_data, make_features, make_model, weights_of
+from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.masked_head import detach_masked_head
 from unfreeze.encoders.reading_outline import read_outline
 from unfreeze.engine.batches import collate
+from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.prefix import PrefixMemory
-from unfreeze.engine.training import Run
-from unfreeze.errors import SettingsError, UnknownName
+from unfreeze.engine.training import Run, Watch
+from unfreeze.errors import Interrupted, SettingsError, UnknownName
 from unfreeze.strategies import STRATEGIES, install, merged, spelling_of, strategy_named
 
 FEATURES = {kind: make_features(32, kind, longest=12) for kind in ("sequence", "token")}
 
 
-def prepared(encoder, spelling, kind="sequence"):
+def prepared(encoder, spelling, kind="sequence", head="standard"):
     strategy = strategy_named(spelling)
-    model, _ = make_model(encoder, kind)
+    model, _ = make_model(encoder, kind, head=HeadSettings(head))
     install(strategy, model, encoder=encoder, seed=0)
     outline = read_outline(model)
     return model, outline, strategy.plan(outline)
 
 
-def trained(encoder, spelling, kind="sequence", *, memory=True, **changes):
-    model, outline, plan = prepared(encoder, spelling, kind)
+def trained(encoder, spelling, kind="sequence", *, head="standard", memory=True, **changes):
+    model, outline, plan = prepared(encoder, spelling, kind, head)
     data = make_data(FEATURES[kind], PrefixMemory(FEATURES[kind]) if memory else None)
     settings = replace(SETTINGS, **changes)
     state = Run(model, outline, plan=plan, settings=settings, data=data, runtime=RUNTIME).run()
@@ -98,17 +100,17 @@ def test_what_makes_no_sense_is_refused(spelling, said, encoder_of):
         strategy_named("tapt:then=ful")
 
 
-@pytest.mark.parametrize("kind", ["sequence", "token"])
-@pytest.mark.parametrize("unit", ["word", "span"])
-def test_hidden_words_are_learned_to_be_predicted(unit, kind, encoder_of):
-    # One that follows at next to no rate leaves what further pretraining gave.
-    model, outline, plan, state = trained(
-        encoder_of("bert"), f"tapt:unit={unit}", kind, num_train_epochs=12, learning_rate=2e-3, patience=99
-    )
+@pytest.mark.parametrize(
+    ("unit", "kind", "head"),
+    [("word", "sequence", "mean"), ("span", "sequence", "standard"), ("word", "token", "standard")],
+)
+def test_hidden_words_are_learned_to_be_predicted(unit, kind, head, encoder_of):
+    settings = {"num_train_epochs": 12, "learning_rate": 2e-3, "patience": 99}
+    model, outline, plan, state = trained(encoder_of("bert"), f"tapt:unit={unit}", kind, head=head, **settings)
     assert state.masked["after"]["tokens"] == state.masked["before"]["tokens"] > 0
     assert state.masked["after"]["loss"] < state.masked["before"]["loss"]
     assert state.best_epoch > 6, "before half of training the head has learned nothing"
-    before, _ = make_model(encoder_of("bert"), kind)
+    before, _ = make_model(encoder_of("bert"), kind, head=HeadSettings(head))
     detach_masked_head(model)
     assert differing(weights_of(before), weights_of(model)) == plan.ever_trainable - set(outline.auxiliary)
 
@@ -157,3 +159,42 @@ def test_what_the_other_way_adds_waits_for_it_and_is_handed_over_as_it_would(the
     assert type(whole) is type(merged(strategy_named(then), model))
     with torch.inference_mode():
         np.testing.assert_allclose(model(**batch).logits, whole(**batch).logits, rtol=1e-4, atol=1e-5)
+
+
+def run_beside(encoder, unlabelled, *, folder=None, stop=None, settings=SETTINGS):
+    """A run that also reads texts without labels; interrupted before a step where one is given."""
+    model, outline, plan = prepared(encoder, "tapt")
+    data = replace(make_data(FEATURES["sequence"]), unlabelled=unlabelled)
+    checkpoints = Checkpoints(folder, {}) if folder else None
+    run = Run(model, outline, plan=plan, settings=settings, data=data, runtime=RUNTIME, checkpoints=checkpoints)
+    if stop is None:
+        return model, run.run()
+    asked = iter(range(10_000))
+    with pytest.raises(Interrupted):
+        run.run(Watch(stop=lambda: next(asked) == stop))
+    return model, run._state
+
+
+@pytest.mark.parametrize("step", [1, 5, 9])
+def test_a_run_that_reads_texts_without_labels_goes_on_bit_for_bit(step, encoder_of, tmp_path):
+    unlabelled = make_features(17, seed=5)
+    whole, state = run_beside(encoder_of("bert"), unlabelled)
+    run_beside(encoder_of("bert"), unlabelled, folder=tmp_path, stop=step)
+    resumed, again = run_beside(encoder_of("bert"), unlabelled, folder=tmp_path)
+    assert not differing(weights_of(whole), weights_of(resumed))
+    assert (asdict(again) | {"seconds": 0}) == (asdict(state) | {"seconds": 0})
+
+
+def test_texts_without_labels_are_learned_from_in_further_pretraining_and_counted(encoder_of):
+    one, other = make_features(17, seed=5), make_features(17, seed=6)
+    runs = [run_beside(encoder_of("bert"), features) for features in ((), one, other)]
+    moved = [differing(weights_of(runs[0][0]), weights_of(model)) for model, _ in runs[1:]]
+    assert all(moved)
+    assert differing(weights_of(runs[1][0]), weights_of(runs[2][0]))
+    assert [state.masked["after"]["unlabelled"] for _, state in runs] == [0, 17, 17]
+    assert [state.masked["before"]["unlabelled"] for _, state in runs] == [0, 0, 0]
+    many = run_beside(encoder_of("bert"), make_features(900, seed=5))[1].masked["after"]["unlabelled"]
+    steps = SETTINGS.steps_per_epoch(24) * SETTINGS.num_train_epochs // 2
+    assert many == steps * SETTINGS.per_device_train_batch_size
+    floors = [state.masked["after"]["unigram_loss"] for _, state in runs]
+    assert len(set(floors)) == 3, "who guesses by frequency has read them, too"

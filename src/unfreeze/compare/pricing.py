@@ -17,6 +17,7 @@ from unfreeze.compare.material import Material
 from unfreeze.compare.memory import Gauge, Peaks
 from unfreeze.compare.numerals import spelled
 from unfreeze.compare.trials import planned
+from unfreeze.compare.unlabelled import share_of_step
 from unfreeze.encoders.building import build_model
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.outline import Outline
@@ -158,6 +159,8 @@ def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:
     places = material.places(fold.train)
     read = [material.features[place] for place in places]
     hidden = 0.0 if plan.masking is None else _share_with_parts(read, plan.masking)
+    if plan.masking is not None and plan.masking.reads_unlabelled:
+        hidden += share_of_step(material.unlabelled, read)
     work = statistics.fmean(_share_of_head(head, material, speed.outline) for head in arm.heads)
     for stage, end in zip(plan.stages, ends, strict=True):
         frozen, objective = outline.frozen_depth(stage.trainable), stage.objective

@@ -73,6 +73,7 @@ def _masked(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         **losses,
         **{name.replace("loss", "perplexity"): math.exp(loss) for name, loss in losses.items()},
         "tokens": sum(one["tokens"] for one in after),
+        "unlabelled": max(one.get("unlabelled", 0) for one in after),
         "new_head": any(one["new_head"] for one in after),
     }
 

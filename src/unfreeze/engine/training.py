@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from unfreeze.encoders.outline import Outline
-from unfreeze.engine.batches import MOST_TOKENS, order_of
+from unfreeze.engine.batches import MOST_TOKENS, in_turn, order_of
 from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.dropout import Dropout
 from unfreeze.engine.embedding_rows import EmbeddingRows
@@ -40,6 +40,7 @@ class TrainingData:
         validation: places of the validation features; empty to train for ``stop_after`` epochs without looking.
         score: the primary metric of the validation features' logits, higher is better.
         memory: hidden states of these features that frozen prefixes share; None to run the model whole.
+        unlabelled: further features, which stages that hide words learn from, too: as many a step as training features.
     """
 
     features: Sequence[Feature]
@@ -47,6 +48,7 @@ class TrainingData:
     validation: Sequence[int]
     score: Callable[[list[np.ndarray]], float]
     memory: PrefixMemory | None = None
+    unlabelled: Sequence[Feature] = ()
 
 
 @dataclass(slots=True)
@@ -205,7 +207,9 @@ class Run:
             known, features = (
                 [self._data.features[p] for p in some] for some in (self._data.train, self._data.validation)
             )
-            self._state.masked[when] = self._masked.measured(known, features)
+            found = self._masked.measured([*known, *self._data.unlabelled], features)
+            read = (self._state.epoch * self._steps + self._state.batch) * self._settings.per_device_train_batch_size
+            self._state.masked[when] = found | {"unlabelled": min(read, len(self._data.unlabelled))}
 
     def _done(self) -> bool:
         state = self._state
@@ -277,7 +281,9 @@ class Run:
             state.most_tokens = self._gradients.most_tokens
             state.loss_sum, state.targets = state.loss_sum + loss, state.targets + number
         if self._masked and objective.masked:
-            loss += self._masked.add(features, step=step, weight=objective.masked)
+            size, further = self._settings.per_device_train_batch_size, self._data.unlabelled
+            beside = [further[i] for i in in_turn(len(further), step=step, size=size, seed=self._settings.seed)]
+            loss += self._masked.add([*features, *beside], step=step, weight=objective.masked)
         return loss
 
     def _end_epoch(self) -> Epoch:

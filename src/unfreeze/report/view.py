@@ -152,6 +152,7 @@ def _masked(found: Mapping[str, Any]) -> str:
         f"({whole(found['perplexity_before'])} before training; {whole(found['unigram_perplexity'])} for "
         f"who guesses by frequency; {counted(found['tokens'], 'token')})"
     )
+    said += f"; {counted(found['unlabelled'], 'text')} without labels read, too" if found.get("unlabelled") else ""
     handicap = "; the encoder brings no masked-language-model head, so that is new, which is a handicap"
     return said + (handicap if found["new_head"] else "")
 
