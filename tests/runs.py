@@ -33,20 +33,24 @@ SETTINGS = TrainingSettings(
 
 
 def make_features(number: int, kind: str = "sequence", *, seed: int = 0, longest: int = 20) -> list[Feature]:
-    """Features whose class can be read off their second token; for tokens, off every second token."""
+    """Features whose class can be read off their second token; for tokens, off every second token.
+
+    Their words are of two tokens, the last of one where the length is even; the first token is none.
+    """
     generator = np.random.default_rng(seed)
     features = []
     for example in range(number):
         length = int(generator.integers(3, longest + 1))
         ids = [int(i) for i in generator.integers(5, 200, length)]
         inputs = {"input_ids": ids, "attention_mask": [1] * length}
+        whole = tuple((i, min(i + 2, length)) for i in range(1, length, 2))
         if kind == "sequence":
-            features.append(Feature(example, inputs, (ids[1] % len(LABELS),)))
+            features.append(Feature(example, inputs, (ids[1] % len(LABELS),), whole_words=whole))
             continue
         words = tuple(i // 2 if i % 2 else -1 for i in range(length))
         targets = tuple(ids[i] % len(LABELS) if word >= 0 else IGNORED for i, word in enumerate(words))
         spans = ((1, 2), (3, 6)) if length > 6 else ((1, 2),) if length > 4 else ()
-        features.append(Feature(example, inputs, targets, words, spans))
+        features.append(Feature(example, inputs, targets, words, spans, whole))
     return features
 
 

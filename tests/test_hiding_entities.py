@@ -31,7 +31,7 @@ def test_what_was_hidden_is_told_and_the_model_handed_over_has_no_second_head(
     assert found["loss"] < found["loss_before"]
     assert arms["untouched"]["masked"] is None
     page = (made.folder / "report.html").read_text(encoding="utf-8")
-    assert "hidden tokens were predicted at a loss of" in page
+    assert "hidden tokens of validation rows were predicted at a perplexity of" in page
     assert "brings no masked-language-model head" in page
     with safe_open(made.folder / "model" / "model.safetensors", framework="pt") as saved:
         names = set(saved.keys())

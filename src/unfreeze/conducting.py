@@ -26,6 +26,7 @@ from unfreeze.compare.race import Race
 from unfreeze.compare.standing import Purse
 from unfreeze.compare.summary import absent_row, arm_row, floor_row, seconds_of_a_run
 from unfreeze.compare.trials import Trial
+from unfreeze.compare.unlabelled import refuse_idle
 from unfreeze.compare.watching import Watcher
 from unfreeze.compare.worker import Payload
 from unfreeze.compare.workers import Workers
@@ -85,6 +86,8 @@ class Conductor:
         arms = make_arms(options.strategies, self.material, **searched, overrides=options.settings, seed=options.seed)
         self._outline = outline_of(self.material, arms[0], runtime=self._runtime)
         self.arms = [own for arm in arms if (own := self._fitting(arm))]
+        if self.material.unlabelled:
+            refuse_idle({arm.name: arm.plan(self._outline) for arm in self.arms}, self._outline)
         layers = max((head.layers for arm in self.arms for head in arm.heads), default=1)
         self.material.expect((arm.plan(self._outline) for arm in self.arms), self._outline, layers=layers)
 

@@ -80,6 +80,7 @@ def compare(
     train: "Source | None" = None,
     validation: "Source | None" = None,
     test: "Source | None" = None,
+    unlabeled: "Source | None" = None,
     text_column: str | None = None,
     label_column: str | None = None,
     group_column: str | None = None,
@@ -118,6 +119,8 @@ def compare(
         train: training rows, instead of ``file``.
         validation: validation rows, beside ``train``.
         test: test rows, beside ``train``.
+        unlabeled: texts without labels (as ``file``, or a .txt with a text a line), for ways that hide words and
+            predict them; those that are also among the rows are left out.
         text_column: the column of texts, where its name does not tell.
         label_column: the column of labels, where its name does not tell.
         group_column: rows with equal values here never lie on both sides of a split.
@@ -202,7 +205,8 @@ def compare(
     from unfreeze.compare.material import Sources
     from unfreeze.conducting import Conductor  # brings torch
 
-    conductor = Conductor(Sources(file, train, validation, test), options, watcher=watcher, began=began)
+    sources = Sources(file, train, validation, test, unlabeled)
+    conductor = Conductor(sources, options, watcher=watcher, began=began)
     return Comparison(conductor.conduct(), conductor.folder)
 
 
@@ -213,6 +217,7 @@ def fit(
     train: "Source | None" = None,
     validation: "Source | None" = None,
     test: "Source | None" = None,
+    unlabeled: "Source | None" = None,
     text_column: str | None = None,
     label_column: str | None = None,
     group_column: str | None = None,
@@ -242,6 +247,7 @@ def fit(
         train: training rows, instead of ``file``.
         validation: validation rows, beside ``train``.
         test: test rows, beside ``train``.
+        unlabeled: texts without labels, as for ``compare``.
         text_column: the column of texts, where its name does not tell.
         label_column: the column of labels, where its name does not tell.
         group_column: rows with equal values here never lie on both sides of a split.
@@ -276,6 +282,7 @@ def fit(
         train=train,
         validation=validation,
         test=test,
+        unlabeled=unlabeled,
         text_column=text_column,
         label_column=label_column,
         group_column=group_column,

@@ -34,19 +34,27 @@ class Masking:
     """What of a text is hidden from the encoder, to be predicted from what is left.
 
     Attributes:
-        unit: what is hidden as a whole: "entity", the spans that the labels name.
-        share: of the units that are hidden in one pass, in (0, 1].
+        unit: what is hidden as a whole: "entity", the spans that the labels name; "word"; or "span", some words in a
+            row.
+        share: of the entities, or of the words, that are hidden in one pass, in (0, 1].
 
     Raises:
-        SettingsError: the share lies outside (0, 1].
+        SettingsError: the unit is none of these, or the share lies outside (0, 1].
     """
 
-    unit: Literal["entity"] = "entity"
+    unit: Literal["entity", "word", "span"] = "entity"
     share: float = 0.5
 
     def __post_init__(self) -> None:
+        if self.unit not in ("entity", "word", "span"):
+            raise SettingsError(f'what is masked is an "entity", a "word" or a "span"; got {self.unit!r}')
         if not 0 < self.share <= 1:
             raise SettingsError(f"a share of the units is masked, above 0 and at most 1; got {self.share}")
+
+    @property
+    def reads_unlabelled(self) -> bool:
+        """Whether it can be done on texts without labels, too."""
+        return self.unit != "entity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +155,10 @@ class Plan:
     def ever_trainable(self) -> frozenset[str]:
         """Names of the parameters that learn in any stage."""
         return frozenset().union(*(stage.trainable for stage in self.stages))
+
+    def teaches_by(self, stage: Stage) -> bool:
+        """Whether the task's own loss has been minimised in a stage, or before it."""
+        return any(earlier.objective.task > 0 for earlier in self.stages if earlier.start <= stage.start)
 
     def touched_by(self, stage: Stage) -> frozenset[str]:
         """Names of what learns in a stage or learned before it; all others have their first weights."""

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unfreeze.data.reading import read_blocks, read_table
+from unfreeze.data.reading import read_blocks, read_table, read_texts
 from unfreeze.errors import DataError, SettingsError
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
@@ -309,3 +309,29 @@ def test_any_bytes_give_a_table_or_a_data_error(tmp_path_factory, content, suffi
 )
 def test_any_almost_right_text_gives_a_table_or_a_data_error(tmp_path_factory, parts, suffix):
     check_table_or_refusal(tmp_path_factory.mktemp("fuzz") / f"t{suffix}", "".join(parts).encode())
+
+
+# ---------------------------------------------------------------- texts without labels
+
+
+@pytest.mark.parametrize("name", ["t.txt", "t.TXT", "t.txt.gz"])
+def test_a_txt_is_a_text_a_line(write, name):
+    content = "The film was good\r\n\n  We will never come back, they said  \n\u2028Anna left".encode()
+    table = read_texts(write(name, gzip.compress(content) if name.endswith("gz") else content))
+    assert list(table.columns["text"]) == ["The film was good", "We will never come back, they said", "Anna left"]
+    assert (list(table.lines), table.form) == ([1, 3, 4], "txt")
+
+
+@pytest.mark.parametrize("content", ["Anna B-PER\nleft O\n\nOslo B-LOC\n", "Anna\nleft\n\nOslo\n"])
+def test_a_txt_of_words_is_read_as_words(write, content):
+    assert list(map(list, read_texts(write("t.txt", content)).columns["tokens"])) == [["Anna", "left"], ["Oslo"]]
+
+
+def test_texts_in_all_other_formats_are_read_as_ever(write):
+    path = write("t.csv", "text,label\na b,x\n")
+    assert read_texts(path) == read_table(path)
+    frame = pandas.DataFrame({"text": ["a b"]})
+    assert read_texts(frame) == read_table(frame)
+    for content in ("", "\n \n"):
+        with pytest.raises(DataError, match="the file is empty"):
+            read_texts(write("t.txt", content))

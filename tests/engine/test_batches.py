@@ -16,6 +16,7 @@ from unfreeze.engine.batches import (
     collate_targets,
     cut_by_tokens,
     grouped_by_length,
+    in_turn,
     order_of,
 )
 from unfreeze.tasks import IGNORED, Feature
@@ -32,6 +33,17 @@ def test_every_seed_and_every_epoch_has_an_order_of_its_own():
     orders = {tuple(order_of(20, seed=seed, epoch=epoch)) for seed in range(5) for epoch in range(5)}
     assert len(orders) == 25
     assert tuple(order_of(20, seed=0, epoch=0)) != tuple(range(20))
+
+
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 5))
+def test_what_is_drawn_in_turn_comes_as_often_as_all_else_and_in_a_new_order_each_time(number, size, seed):
+    seen = [i for step in range(3 * number) for i in in_turn(number, step=step, size=size, seed=seed)]
+    assert len(seen) == 3 * number * size
+    for again in range(3 * size):
+        assert sorted(seen[again * number : (again + 1) * number]) == list(range(number))
+    assert number < 9 or seen[:number] != seen[number : 2 * number]
+    assert in_turn(number, step=2, size=size, seed=seed) == seen[2 * size : 3 * size]
+    assert in_turn(0, step=2, size=size, seed=seed) == []
 
 
 def cost(parts, lengths):

@@ -2,17 +2,20 @@
 
 import math
 from collections import Counter
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unfreeze.engine.masking import masked, unigram_loss, units_of
+from unfreeze.engine.masking import LONGEST_SPAN, SPAN_ENDS, masked, spans_among, unigram_loss, units_of
 from unfreeze.errors import SettingsError
 from unfreeze.plan import TASK, Masking, Objective
 from unfreeze.tasks import IGNORED, Feature
 
+UNITS = ("word", "span")
 MASK, USABLE = 4, np.arange(200, 300)
 
 
@@ -72,6 +75,58 @@ def test_of_the_hidden_units_eight_tenths_are_masked_one_is_random_and_one_stays
         assert kinds[kind] / chosen == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / chosen))
 
 
+def text(words: int, seed: int) -> Feature:
+    """A text of words of one to four tokens, between two special tokens."""
+    ends = np.cumsum([1, *np.random.default_rng(seed).integers(1, 5, words)]).tolist()
+    ids = list(range(10, 10 + ends[-1] + 1))
+    whole = tuple(pairwise(ends))
+    return Feature(0, {"input_ids": ids, "attention_mask": [1] * len(ids)}, (0,), whole_words=whole)
+
+
+@given(words=st.integers(1, 40), seed=st.integers(0, 999), share=st.floats(0.01, 1.0), unit=st.sampled_from(UNITS))
+def test_whole_words_are_hidden_and_special_tokens_never(words: int, seed: int, share: float, unit: Any) -> None:
+    before = text(words, seed)
+    draw = np.random.default_rng(seed)
+    (after,) = masked([before], Masking(unit, share), mask_token_id=MASK, usable=USABLE, draw=draw)
+    ids, new = before.inputs["input_ids"], after.inputs["input_ids"]
+    chosen = {i for i, target in enumerate(after.targets) if target != IGNORED}
+    assert chosen
+    assert not chosen & {0, len(ids) - 1}
+    assert all(after.targets[i] == ids[i] for i in chosen)
+    assert all(new[i] == ids[i] for i in range(len(ids)) if i not in chosen)
+    split = [place for place in before.whole_words if 0 < len(chosen & set(range(*place))) < place[1] - place[0]]
+    assert not split
+    if unit == "span":
+        hidden_words = sum(start in chosen for start, _ in before.whole_words)
+        assert hidden_words == max(1, round(share * words))
+
+
+def test_of_the_words_a_share_is_hidden_on_average() -> None:
+    draw = np.random.default_rng(0)
+    many = [text(40, seed) for seed in range(200)]
+    found = masked(many, Masking("word", 0.15), mask_token_id=MASK, usable=USABLE, draw=draw)
+    hidden_words = sum(after.targets[start] != IGNORED for after in found for start, _ in after.whole_words)
+    assert hidden_words / 8000 == pytest.approx(0.15, abs=4 * math.sqrt(0.15 * 0.85 / 8000))
+
+
+def test_spans_are_apart_together_the_share_and_their_lengths_geometric() -> None:
+    draw = np.random.default_rng(0)
+    lengths = Counter[int]()
+    for _ in range(300):
+        spans = sorted(spans_among(2000, share=0.02, draw=draw))  # so few that hardly one is cut short by another
+        assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
+        assert sum(end - start for start, end in spans) == 40
+        lengths.update(end - start for start, end in spans)
+    assert max(lengths) <= LONGEST_SPAN
+    shares = np.array([SPAN_ENDS * (1 - SPAN_ENDS) ** (i - 1) for i in range(1, LONGEST_SPAN + 1)])
+    expected = float((shares / shares.sum()) @ np.arange(1, LONGEST_SPAN + 1))
+    assert expected == pytest.approx(3.8, abs=0.05), "what Joshi et al. give as the mean"
+    found = sum(length * number for length, number in lengths.items()) / lengths.total()
+    assert found == pytest.approx(expected, rel=0.08), "the last of a text is cut where the share is reached"
+    assert lengths[1] / lengths[2] == pytest.approx(1 / (1 - SPAN_ENDS), rel=0.2)
+    assert spans_among(1, share=0.15, draw=draw) == [(0, 1)]
+
+
 def test_what_has_no_unit_takes_no_part() -> None:
     assert hidden([feature(5, ()), feature(5, ((0, 1),))])[0].spans == ((0, 1),)
     assert hidden([feature(5, ())]) == []
@@ -91,7 +146,7 @@ def test_a_text_task_s_features_get_a_target_for_each_token() -> None:
 
 
 def test_units_are_all_tokens_that_could_be_hidden() -> None:
-    assert units_of([feature(6, ((1, 3),)), feature(3, ()), feature(3, ((0, 1),))]) == [11, 12, 10]
+    assert units_of([feature(6, ((1, 3),)), feature(3, ()), feature(3, ((0, 1),))], Masking()) == [11, 12, 10]
 
 
 def test_who_guesses_by_frequency_loses_the_cross_entropy_of_smoothed_frequencies() -> None:
@@ -100,6 +155,9 @@ def test_who_guesses_by_frequency_loses_the_cross_entropy_of_smoothed_frequencie
 
 
 def test_a_masking_and_an_objective_say_what_they_cannot_be() -> None:
+    wrong: Any = "token"
+    with pytest.raises(SettingsError, match='"entity", a "word" or a "span"'):
+        Masking(wrong, 0.5)
     for share in (0.0, 1.1, -0.5):
         with pytest.raises(SettingsError, match="share of the units"):
             Masking("entity", share)

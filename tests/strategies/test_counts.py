@@ -45,6 +45,7 @@ FORMULAS = {
     "lora": lambda s: [LAYERS * 2 * 8 * 2 * s["hidden"] + s["head"]],
     "adapters": lambda s: [LAYERS * 2 * (2 * 64 * s["hidden"] + 64 + s["hidden"]) + LAYERS * 2 * s["norm"] + s["head"]],
     "entity-mask": lambda s: [s["masked"], everything(s) - s["pooler"] + s["masked"]],  # token models have no pooler
+    "tapt": lambda s: [s["masked"], everything(s) - s["pooler"] - s["head"] + s["masked"], everything(s)],
 }
 """For each strategy with its usual settings the number of parameters that learn, stage by stage."""
 

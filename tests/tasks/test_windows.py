@@ -160,6 +160,25 @@ def test_the_spans_of_a_feature_are_all_tokens_of_the_entities_that_it_speaks_fo
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_every_word_of_the_data_is_a_whole_word_of_one_window(encoder_of, family):
+    words = ["Anna", "works", "harbours", "[SEP]", "", "\u200b", "don't", "wonderful"] * 12
+    encoder = encoder_of(family)
+    special = set(encoder.tokenizer.all_special_ids)
+    features = TASK.encode([sentence(words)], encoder).features
+    assert len(features) > 1
+    said = []
+    for feature in features:
+        ids = feature.inputs["input_ids"]
+        for start, end in feature.whole_words:
+            assert not special & set(ids[start:end])
+            assert feature.words[start] >= 0
+            assert all(word == -1 for word in feature.words[start + 1 : end])
+            said.append(feature.words[start])
+    assert said == sorted(set(said))
+    assert set(said) >= {i for i, word in enumerate(words) if word.isascii() and word not in ("", "[SEP]")}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_sentence_of_two_thousand_words_loses_no_entity(encoder_of, family):
     generator = np.random.default_rng(1)
     words = [str(generator.choice(["Anna", "Berg", "boat", "harbour", "Geneva", "."])) for _ in range(2000)]

@@ -155,9 +155,13 @@ def _fit(options: argparse.Namespace, command: str) -> None:
     _show(comparison, options)
 
 
+_SOURCES = ("file", "train", "validation", "test", "unlabeled")
+"""Where rows come from, in the order of ``Sources``."""
+
+
 def _common(options: argparse.Namespace) -> dict[str, Any]:
     """Options that ``compare`` and ``fit`` share, under the names of the functions' arguments."""
-    names = ("file", "train", "validation", "test", "text_column", "label_column", "group_column", "task")
+    names = (*_SOURCES, "text_column", "label_column", "group_column", "task")
     more = ("model", "seed", "max_dropped", "threads", "workers", "memory", "precision", "output_dir")
     cached = ("cache_size", "cache_dir")
     return {name: getattr(options, name) for name in (*names, *more, *cached)} | {"settings": settings_of(options.set)}
@@ -178,7 +182,7 @@ def _show_plan(options: argparse.Namespace, chosen: Mapping[str, Any]) -> None:
     from unfreeze.compare.material import Sources
 
     common = _common(options)
-    sources = Sources(*(common.pop(name) for name in ("file", "train", "validation", "test")))
+    sources = Sources(*(common.pop(name) for name in _SOURCES))
     rest = dict(chosen)
     budget, names = seconds_of(rest.pop("budget")), rest.pop("strategies")
     common["output_dir"] = None  # a dry run reads no ledger and writes none

@@ -145,6 +145,11 @@ def _data(parser: Parser) -> None:
     group.add_argument("--train", metavar="FILE", help="training rows, instead of FILE")
     group.add_argument("--validation", metavar="FILE", help="validation rows, beside --train")
     group.add_argument("--test", metavar="FILE", help="test rows, beside --train; they choose nothing")
+    group.add_argument(
+        "--unlabeled",
+        metavar="FILE",
+        help="texts without labels, for ways that hide words and predict them; a .txt has a text a line",
+    )
     group.add_argument("--text-column", metavar="NAME", help="where the column of texts is not found by its name")
     group.add_argument("--label-column", metavar="NAME", help="where the column of labels is not found by its name")
     group.add_argument("--group-column", metavar="NAME", help="rows of one group never lie on both sides of a split")

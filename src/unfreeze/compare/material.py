@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from unfreeze.compare.unlabelled import read_unlabelled
 from unfreeze.data.audit import Count, check_share
 from unfreeze.data.example import Example
 from unfreeze.data.reading import read_table
@@ -44,12 +45,14 @@ class Sources:
         train: training rows.
         validation: validation rows.
         test: test rows.
+        unlabelled: texts without labels, beside the rows.
     """
 
     file: Source | None = None
     train: Source | None = None
     validation: Source | None = None
     test: Source | None = None
+    unlabelled: Source | None = None
 
     @property
     def stem(self) -> str:
@@ -86,6 +89,7 @@ class Material:
         sources: the files as the user wrote them.
         cache: where hidden states are kept for other trials, processes and commands; None for nowhere.
         limit_bytes: what hidden states may take in memory, and each table of what heads read.
+        unlabelled: texts without labels as features, for ways that hide words.
     """
 
     task: Task
@@ -98,6 +102,7 @@ class Material:
     sources: dict[str, str]
     cache: PrefixStore | None = None
     limit_bytes: int = LIMIT_BYTES
+    unlabelled: tuple[Feature, ...] = ()
 
     @cached_property
     def memory(self) -> PrefixMemory:
@@ -140,6 +145,8 @@ class Material:
         folds = [[fold.train, fold.validation] for fold in self.splits.folds]
         content = [self.task.name, self.task.labels, rows, folds, self.splits.test, self.encoder.digest]
         content += [[fold.train, fold.validation] for fold in self.splits.inner]
+        if self.unlabelled:
+            content.append([list(feature.inputs["input_ids"]) for feature in self.unlabelled])
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def counts_of(self, examples: Sequence[int], logits: list[np.ndarray]) -> np.ndarray:
@@ -166,6 +173,7 @@ class Material:
         return {
             "sources": self.sources,
             "rows": {"all": len(self.examples), **rows},
+            "unlabelled": len(self.unlabelled),
             "folds": len(self.splits.folds) if several else 1,
             "splits": self.splits.origin,
             "labels": list(self.task.labels),
@@ -228,10 +236,14 @@ def prepare(
         len(splits.left_out),
         len(examples),
     )
-    counts = (*reading.counts, *([left] if splits.left_out else []), *encoded.counts)
+    beside = read_unlabelled(sources.unlabelled, learned, encoder=encoder, columns=columns, examples=examples)
+    counts = (*reading.counts, *([left] if splits.left_out else []), *encoded.counts, *beside.counts)
     files = {split or "file": table.name for (split, _), table in zip(named, tables, strict=True)}
-    says = (reading.says, splits.origin)
-    return Material(learned, encoder, examples, splits, encoded.features, counts, says, files, cache)
+    files |= {"unlabeled": beside.name} if beside.name else {}
+    told: dict[str, Any] = {"counts": counts, "says": (reading.says, splits.origin, *beside.says), "sources": files}
+    return Material(
+        learned, encoder, examples, splits, encoded.features, **told, cache=cache, unlabelled=beside.features
+    )
 
 
 def _splits(

@@ -17,16 +17,19 @@ from unfreeze.compare.material import Material
 from unfreeze.compare.memory import Gauge, Peaks
 from unfreeze.compare.numerals import spelled
 from unfreeze.compare.trials import planned
+from unfreeze.compare.unlabelled import share_of_step
 from unfreeze.encoders.building import build_model
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.outline import Outline
 from unfreeze.encoders.reading_outline import read_outline
+from unfreeze.engine.masking import parts_of
 from unfreeze.engine.prediction import logits_of
 from unfreeze.engine.runtime import Runtime
 from unfreeze.engine.training import Run, TrainingData, Watch
 from unfreeze.errors import SettingsError
-from unfreeze.plan import one_stage
+from unfreeze.plan import Masking, one_stage
 from unfreeze.strategies import adds_modules
+from unfreeze.tasks import Feature
 
 REFIT = 1.25
 """The model handed over learns from the validation rows too, a quarter more."""
@@ -154,8 +157,10 @@ def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:
     plan, depth = arm.plan(outline), outline.depth
     ends = [stage.start for stage in plan.stages[1:]] + [1.0]
     places = material.places(fold.train)
-    units = sum(material.features[place].length for place in places if material.features[place].spans)
-    hidden = units / max(1, sum(material.features[place].length for place in places))  # the texts that have any to hide
+    read = [material.features[place] for place in places]
+    hidden = 0.0 if plan.masking is None else _share_with_parts(read, plan.masking)
+    if plan.masking is not None and plan.masking.reads_unlabelled:
+        hidden += share_of_step(material.unlabelled, read)
     work = statistics.fmean(_share_of_head(head, material, speed.outline) for head in arm.heads)
     for stage, end in zip(plan.stages, ends, strict=True):
         frozen, objective = outline.frozen_depth(stage.trainable), stage.objective
@@ -168,6 +173,12 @@ def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:
     validated = speed.forward * work * _tokens(material, fold.validation)
     tested = speed.forward * work * _tokens(material, material.splits.test)
     return STARTING + arm.longest * (learned + validated) + tested
+
+
+def _share_with_parts(features: Sequence[Feature], masking: Masking) -> float:
+    """The texts in which something can be hidden, as a share of all tokens."""
+    some = sum(feature.length for feature in features if parts_of(feature, masking))
+    return some / max(1, sum(feature.length for feature in features))
 
 
 def price_of_first(arm: Arm, material: Material, *, speed: Speed) -> float:

@@ -1,5 +1,6 @@
 """Arms and floors as rows of the record: what the report, the table and the verdict read."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -63,11 +64,16 @@ def _masked(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if not found:
         return None
     after = [masked["after"] for masked in found]
-    return {
+    losses = {
         "loss": float(np.mean([one["loss"] for one in after])),
         "loss_before": float(np.mean([masked["before"]["loss"] for masked in found])),
         "unigram_loss": float(np.mean([one["unigram_loss"] for one in after])),
+    }
+    return {
+        **losses,
+        **{name.replace("loss", "perplexity"): math.exp(loss) for name, loss in losses.items()},
         "tokens": sum(one["tokens"] for one in after),
+        "unlabelled": max(one.get("unlabelled", 0) for one in after),
         "new_head": any(one["new_head"] for one in after),
     }
 

@@ -110,6 +110,7 @@ def train(material: Material, trial: Trial, *, runtime: Runtime, folder: Path | 
         material.places(fold.validation),
         lambda logits: _score(material, fold.validation, logits),
         material.memory,
+        material.unlabelled,
     )
     run = Run(
         model,

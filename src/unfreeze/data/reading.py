@@ -61,6 +61,31 @@ def read_table(source: "str | Path | pandas.DataFrame", *, labelled: bool = True
     return replace(table, digest=hashlib.sha256(data).hexdigest())
 
 
+def read_texts(source: "str | Path | pandas.DataFrame") -> Table:
+    """Read texts that need no labels, as ``read_table`` does; a ``.txt`` that is no CoNLL file holds a text a line.
+
+    Args:
+        source: as of ``read_table``.
+
+    Returns:
+        The columns and where each row came from; those lines are a column "text", blank ones left out.
+
+    Raises:
+        DataError: as of ``read_table``.
+        SettingsError: the source is neither a path nor a pandas frame.
+    """
+    name = str(source)
+    if not isinstance(source, str | Path) or not name.lower().endswith((".txt", ".txt.gz")):
+        return read_table(source, labelled=False)
+    data = load_bytes(name)
+    text = decoded(data, name)
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if not lines or looks_like_conll(text) or holds_words_alone(lambda: (text,)):
+        return read_table(source, labelled=False)
+    numbers, texts = zip(*lines, strict=True)
+    return Table(name, "txt", {"text": texts}, numbers, hashlib.sha256(data).hexdigest())
+
+
 def read_blocks(file: str | Path, *, rows: int, labelled: bool = True) -> Iterator[Table]:
     """Read a file as ``read_table`` does, a block of rows at a time, so that it need not fit into memory.
 

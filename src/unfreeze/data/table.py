@@ -11,7 +11,7 @@ class Table:
 
     Attributes:
         name: the file as the user wrote it, "<frame>" for a pandas frame.
-        form: how it was written: "csv", "tsv", "jsonl", "conll" or "frame".
+        form: how it was written: "csv", "tsv", "jsonl", "conll", "txt" or "frame".
         columns: name to values, in the order of the file. CSV and TSV values are the exact strings ("NA" is text);
             JSON keeps its values, a missing key is None; CoNLL has "tokens" and "tags", a list of strings a sentence,
             and "document_id" where -DOCSTART- lines part the sentences.

@@ -2,6 +2,8 @@
 
 import copy
 import json
+from collections.abc import Container, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from torch import nn
 
 from unfreeze.encoders.silence import quiet
 from unfreeze.errors import EncoderError
+
+Spans = tuple[tuple[int, int], ...]
 
 UNSET_LENGTH = 1_000_000_000
 """transformers writes 1e30 where a tokenizer names no longest input."""
@@ -101,6 +105,30 @@ def with_prefix_space(tokenizer: transformers.PreTrainedTokenizerBase) -> transf
     spaced.backend_tokenizer.post_processor = changed.post_processor
     spaced.add_prefix_space = True  # what RobertaTokenizer rebuilds itself from after a reload
     return spaced
+
+
+def whole_words(ids: Sequence[int], words: Sequence[int | None], *, special: Container[int]) -> Spans:
+    """Where the words of a text lie among its tokens.
+
+    A word is what the tokenizer cuts a text into before it cuts words into pieces: for WordPiece what stands between
+    spaces and punctuation marks, for byte-level BPE also such as " boat" and "'s", for SentencePiece what stands
+    between spaces.
+
+    Args:
+        ids: the text's token numbers.
+        words: for each the number of its word; None where it has none.
+        special: token numbers that are no words, wherever they stand: those around a text, and unknown ones.
+
+    Returns:
+        First token, and token after the last, of each word without a special token, in order.
+    """
+    runs = groupby(range(len(ids)), key=lambda i: words[i])
+    found = ((word, list(places)) for word, places in runs)
+    return tuple(
+        (places[0], places[-1] + 1)
+        for word, places in found
+        if word is not None and not any(ids[i] in special for i in places)
+    )
 
 
 def _add_spaces(state: Any) -> bool:

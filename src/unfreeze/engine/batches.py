@@ -28,6 +28,25 @@ def order_of(number: int, *, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(number)
 
 
+def in_turn(number: int, *, step: int, size: int, seed: int) -> list[int]:
+    """Which of so many features a step sees that draws them in turn: again and again all of them, in a new order.
+
+    Args:
+        number: how many there are.
+        step: from 0.
+        size: of each step.
+        seed: of the run.
+
+    Returns:
+        Places in 0 … number - 1; none where there are none.
+    """
+    if not number:
+        return []
+    turns = range(step * size, (step + 1) * size)
+    orders = {again: order_of(number, seed=seed, epoch=again) for again in {turn // number for turn in turns}}
+    return [int(orders[turn // number][turn % number]) for turn in turns]
+
+
 def grouped_by_length(lengths: Sequence[int], *, most: int = MOST_TOKENS) -> list[list[int]]:
     """Split one batch into parts of similar length, so that little is computed on padding.
 

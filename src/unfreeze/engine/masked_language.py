@@ -93,8 +93,8 @@ class MaskedLanguage:
         found: dict[str, Any] = {"tokens": len(targets), "new_head": self._head.is_new}
         if not targets:
             return found | {"loss": None, "unigram_loss": None}
-        vocabulary = int(self._model.config.vocab_size)  # type: ignore[union-attr,arg-type]
-        floor = unigram_loss(units_of(known), targets, vocabulary=vocabulary)
+        vocabulary = int(self._model.get_input_embeddings().num_embeddings)  # type: ignore[operator]
+        floor = unigram_loss(units_of(known, self._masking), targets, vocabulary=vocabulary)
         return found | {"loss": self._loss(hidden), "unigram_loss": floor}
 
     def _loss(self, hidden: Sequence[Feature]) -> float:

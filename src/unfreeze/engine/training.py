@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from unfreeze.encoders.outline import Outline
-from unfreeze.engine.batches import MOST_TOKENS, order_of
+from unfreeze.engine.batches import MOST_TOKENS, in_turn, order_of
 from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.contrastive import Contrastive
 from unfreeze.engine.dropout import Dropout
@@ -41,6 +41,7 @@ class TrainingData:
         validation: places of the validation features; empty to train for ``stop_after`` epochs without looking.
         score: the primary metric of the validation features' logits, higher is better.
         memory: hidden states of these features that frozen prefixes share; None to run the model whole.
+        unlabelled: further features, which stages that hide words learn from, too: as many a step as training features.
     """
 
     features: Sequence[Feature]
@@ -48,6 +49,7 @@ class TrainingData:
     validation: Sequence[int]
     score: Callable[[list[np.ndarray]], float]
     memory: PrefixMemory | None = None
+    unlabelled: Sequence[Feature] = ()
 
 
 @dataclass(slots=True)
@@ -80,8 +82,8 @@ class State:
         diverged: why the run was stopped, if it was.
         way: how its batches are computed, see ``way_of_batching``.
         most_tokens: of one part of a batch; less than ``MOST_TOKENS`` where memory was short.
-        masked: where something is masked, how well that was predicted on the validation features "before" and "after"
-            training, see ``MaskedLanguage.measured``.
+        masked: where something is masked, how well that was predicted on the validation features "before" training and
+            "after" the last stage that masks, see ``MaskedLanguage.measured``.
     """
 
     epoch: int = 0
@@ -183,8 +185,7 @@ class Run:
         self._resume()
         self._state.way, self._gradients.most_tokens = self._gradients.way, self._state.most_tokens
         since = last = time.perf_counter()
-        if not self._state.masked:
-            self._measure_masked("before")
+        self._measure_masked("before")
         while not self._done():
             if watch.stop():
                 self._save(time.perf_counter() - since)
@@ -204,11 +205,13 @@ class Run:
         return self._state
 
     def _measure_masked(self, when: str) -> None:
-        if self._masked and self._data.validation:
+        if self._masked and self._data.validation and when not in self._state.masked:
             known, features = (
                 [self._data.features[p] for p in some] for some in (self._data.train, self._data.validation)
             )
-            self._state.masked[when] = self._masked.measured(known, features)
+            found = self._masked.measured([*known, *self._data.unlabelled], features)
+            read = (self._state.epoch * self._steps + self._state.batch) * self._settings.per_device_train_batch_size
+            self._state.masked[when] = found | {"unlabelled": min(read, len(self._data.unlabelled))}
 
     def _done(self) -> bool:
         state = self._state
@@ -224,6 +227,8 @@ class Run:
         stage = self._plan.at(progress)
         if stage is self._stage:
             return
+        if not any(later.objective.masked for later in self._plan.stages if later.start >= stage.start):
+            self._measure_masked("after")  # what follows learns something else, and unlearns this
         self._stage = stage
         enter_stage(self._model, self._outline, stage=stage)
         # A layer that has learned and is frozen again no longer gives what other trials remember of it.
@@ -278,17 +283,19 @@ class Run:
             state.most_tokens = self._gradients.most_tokens
             state.loss_sum, state.targets = state.loss_sum + loss, state.targets + number
         if self._masked and objective.masked:
-            loss += self._masked.add(features, step=step, weight=objective.masked)
+            size, further = self._settings.per_device_train_batch_size, self._data.unlabelled
+            beside = [further[i] for i in in_turn(len(further), step=step, size=size, seed=self._settings.seed)]
+            loss += self._masked.add([*features, *beside], step=step, weight=objective.masked)
         if objective.contrastive:
             loss += self._contrastive.add(features, start=self._start(places), weight=objective.contrastive)
         return loss
 
     def _end_epoch(self) -> Epoch:
-        """Validate, remember the best weights, begin the next pass."""
+        """Validate, once the task has been taught at all, remember the best weights, begin the next pass."""
         state, places = self._state, self._data.validation
         trained = state.loss_sum / (state.targets or 1)
         row = Epoch(state.epoch + 1, (state.epoch + 1) * self._steps, trained, None, None)
-        if places:
+        if places and self._plan.teaches_by(self._stage):  # type: ignore[arg-type]
             features = [self._data.features[place] for place in places]
             logits = logits_of(self._model, features, runtime=self._runtime, start=self._start(places))
             enter_stage(self._model, self._outline, stage=self._stage)  # type: ignore[arg-type]

@@ -148,9 +148,11 @@ def _notes(arm: Mapping[str, Any], pair: Mapping[str, Any] | None) -> Iterator[t
 def _masked(found: Mapping[str, Any]) -> str:
     """How well hidden tokens were predicted, and what stood in the way."""
     said = (
-        f"hidden tokens were predicted at a loss of {found['loss']:.1f} nats each ({found['loss_before']:.1f} before "
-        f"training; {found['unigram_loss']:.1f} for who guesses by frequency; {counted(found['tokens'], 'token')})"
+        f"hidden tokens of validation rows were predicted at a perplexity of {whole(found['perplexity'])} "
+        f"({whole(found['perplexity_before'])} before training; {whole(found['unigram_perplexity'])} for "
+        f"who guesses by frequency; {counted(found['tokens'], 'token')})"
     )
+    said += f"; {counted(found['unlabelled'], 'text')} without labels read, too" if found.get("unlabelled") else ""
     handicap = "; the encoder brings no masked-language-model head, so that is new, which is a handicap"
     return said + (handicap if found["new_head"] else "")
 

@@ -106,10 +106,11 @@ def stage_rows(plan: Plan, outline: Outline) -> list[dict[str, Any]]:
 
 
 def _objective(objective: Objective) -> str:
-    """What is minimised, as "the task's loss + 0.1 × that of masked entities"; empty for the first alone."""
+    """What is minimised, as "the task's loss + 0.1 × the loss of masked entities"; empty for the first alone."""
     if objective == TASK:
         return ""
-    parts = [(objective.task, "the task's loss"), (objective.masked, "that of masked entities")]
+    hidden = objective.masking and {"entity": "entities", "word": "words", "span": "spans"}[objective.masking.unit]
+    parts = [(objective.task, "the task's loss"), (objective.masked, f"the loss of masked {hidden}")]
     parts += [(objective.contrastive, "the contrastive loss")]
     return " + ".join(f"{weight:g} × {name}" if weight != 1 else name for weight, name in parts if weight)
 

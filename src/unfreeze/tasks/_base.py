@@ -39,6 +39,8 @@ class Feature:
             each word has one such token, or none at all.
         spans: first token, and token after the last, of each stretch that the labels name, such as an entity; those
             that lie wholly in what this feature speaks for.
+        whole_words: likewise of each word, in the order of the text: the data's words, or else those that the tokenizer
+            sees; special tokens are none.
     """
 
     example: int
@@ -46,6 +48,7 @@ class Feature:
     targets: tuple[int, ...]
     words: tuple[int, ...] = ()
     spans: tuple[tuple[int, int], ...] = ()
+    whole_words: tuple[tuple[int, int], ...] = ()
 
     @property
     def length(self) -> int:

@@ -18,10 +18,11 @@ from unfreeze.tasks._base import IGNORED, Encoded, Feature
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """The special tokens around a sequence, and the names of further inputs, which are all 0 for a single text."""
+    """The special tokens around a sequence, all special tokens, and names of further inputs, 0 for a single text."""
 
     before: tuple[int, ...]
     after: tuple[int, ...]
+    special: frozenset[int]
     zeros: tuple[str, ...]
 
 
@@ -139,7 +140,8 @@ def _frame(encoder: Encoder) -> _Frame:
     ids = with_special["input_ids"]
     before = next(i for i in range(len(ids)) if ids[i : i + len(plain)] == plain)
     zeros = tuple(key for key in with_special if key not in {"input_ids", "attention_mask"})
-    return _Frame(tuple(ids[:before]), tuple(ids[before + len(plain) :]), zeros)
+    special = frozenset(encoder.tokenizer.all_special_ids)
+    return _Frame(tuple(ids[:before]), tuple(ids[before + len(plain) :]), special, zeros)
 
 
 def _feature(
@@ -168,4 +170,12 @@ def _feature(
         for start, end, _ in spans_of(tags)
         if window.first <= start and end <= window.last
     )
-    return Feature(index, inputs, targets, tuple(words), tuple(span for span in spans if span[0] < span[1]))
+    whole = pairwise(begins[window.first - window.start : window.last - window.start + 1])
+    return Feature(
+        index,
+        inputs,
+        targets,
+        tuple(words),
+        tuple(span for span in spans if span[0] < span[1]),
+        tuple((start, end) for start, end in whole if start < end and frame.special.isdisjoint(ids[start:end])),
+    )

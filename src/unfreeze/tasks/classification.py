@@ -13,6 +13,7 @@ from unfreeze.data.example import Example
 from unfreeze.data.table import Table
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.loading import Encoder
+from unfreeze.encoders.tokenizing import whole_words
 from unfreeze.errors import DataError, Problem
 from unfreeze.tasks._base import IGNORED, Columns, Encoded, Feature, Prediction, Reading, ratio, softmax, task
 from unfreeze.tasks._floors import majority_class, tfidf_linear
@@ -106,10 +107,16 @@ class Classification:
         texts = [example.text for example in examples]
         whole = encoder.tokenizer(texts, truncation=False, verbose=False)["input_ids"] if texts else []
         long = [i for i, ids in enumerate(whole) if len(ids) > encoder.window]
-        cut = encoder.tokenizer(texts, truncation=True, max_length=encoder.window) if texts else {}
+        cut: Any = encoder.tokenizer(texts, truncation=True, max_length=encoder.window) if texts else {}
         number: dict[Any, int] = {label: i for i, label in enumerate(self.labels)}
+        special = frozenset(encoder.tokenizer.all_special_ids)
         features = tuple(
-            Feature(i, {key: values[i] for key, values in cut.items()}, (number.get(example.target, IGNORED),))
+            Feature(
+                i,
+                {key: values[i] for key, values in cut.items()},
+                (number.get(example.target, IGNORED),),
+                whole_words=whole_words(cut["input_ids"][i], cut.word_ids(i), special=special),
+            )
             for i, example in enumerate(examples)
         )
         counts = []
