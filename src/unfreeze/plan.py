@@ -111,15 +111,18 @@ class Plan:
         encoder_weights: where the encoder starts from, "pretrained" or "random".
         head_fit: how the head gets its weights: by "gradient", or in closed form from "class-means".
         calibrated: whether the trained model's logits are divided by a temperature fitted on validation rows.
+        reinitialised: names of pretrained parameters that are drawn anew before training, as their family draws them.
 
     Raises:
-        SettingsError: starts do not rise from 0, or one parameter is listed twice in a stage.
+        SettingsError: starts do not rise from 0, one parameter is listed twice in a stage, or what is drawn anew never
+            learns.
     """
 
     stages: tuple[Stage, ...]
     encoder_weights: Literal["pretrained", "random"] = "pretrained"
     head_fit: Literal["gradient", "class-means"] = "gradient"
     calibrated: bool = False
+    reinitialised: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         starts = [stage.start for stage in self.stages]
@@ -130,6 +133,9 @@ class Plan:
             if len(listed) != len(set(listed)):
                 twice = sorted({name for name in listed if listed.count(name) > 1})
                 raise SettingsError(f"each parameter learns at one rate; listed twice at {stage.start}: {twice[:3]}")
+        idle = sorted(set(self.reinitialised) - self.ever_trainable)
+        if idle:
+            raise SettingsError(f"what is drawn anew must learn, and these never do: {idle[:3]}")
 
     def at(self, progress: float) -> Stage:
         """The stage in force once ``progress`` (fraction of training, in [0, 1]) is done."""

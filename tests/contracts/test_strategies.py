@@ -16,6 +16,7 @@ from tiny import FAMILIES
 from unfreeze.encoders.masked_head import detach_masked_head
 from unfreeze.encoders.outline import AUXILIARY
 from unfreeze.encoders.reading_outline import read_outline
+from unfreeze.encoders.reinitialising import reinitialise
 from unfreeze.engine.batches import collate
 from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.class_means import fit_class_means
@@ -45,6 +46,7 @@ def prepared(encoder, spelling):
     plan = strategy.plan(outline)
     if plan.encoder_weights == "random":
         model, outline = make_model(encoder, weights="random")
+    reinitialise(model, plan.reinitialised, seed=0)
     return model, outline, plan
 
 

@@ -96,7 +96,7 @@ def plan_rows(found: Mapping[str, Any]) -> Iterator[Sequence[str]]:
         whole = stage["trainable_parameters"] / stage["share"] if stage["share"] else 1.0
         for number, rate in enumerate(stage["rates"]):
             of_all, scale = share(rate["trainable_parameters"] / whole), f"× {rate['lr_scale']:.3g}"
-            learns = rate["learns"] + (f"; minimises {stage['objective']}" if stage["objective"] and not number else "")
+            learns = rate["learns"] + (f"; {stage['note']}" if stage["note"] and not number else "")
             yield "" if number else start, learns, count(rate["trainable_parameters"]), of_all, scale
 
 

@@ -101,7 +101,7 @@ def plan_table(plan: Mapping[str, Any]) -> str:
             table.add_row(
                 arm["name"] if first else "",
                 percent(stage["start"]),
-                stage["learns"] + (f"; minimises {stage['objective']}" if stage["objective"] else ""),
+                stage["learns"] + (f"; {stage['note']}" if stage["note"] else ""),
                 count(stage["trainable_parameters"]),
                 percent(stage["share"]),
                 _rates(stage, arm["stages"], tried=first),

@@ -20,6 +20,7 @@ from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.masked_head import detach_masked_head
 from unfreeze.encoders.outline import Outline
 from unfreeze.encoders.reading_outline import read_outline
+from unfreeze.encoders.reinitialising import reinitialise
 from unfreeze.engine.batches import MOST_TOKENS
 from unfreeze.engine.calibration import Calibration, calibrate
 from unfreeze.engine.checkpoints import Checkpoints
@@ -158,6 +159,7 @@ def planned(material: Material, trial: Trial, *, runtime: Runtime) -> tuple[nn.M
     plan = strategy.plan(outline)
     if plan.encoder_weights == "random":
         model = build_model(material.encoder, trial.head, weights="random", **build)  # type: ignore[arg-type]
+    reinitialise(model, plan.reinitialised, seed=trial.settings.seed)
     return model.to(runtime.device), outline, plan  # type: ignore[arg-type]  # transformers' stubs
 
 

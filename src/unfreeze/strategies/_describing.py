@@ -89,8 +89,9 @@ def stage_rows(plan: Plan, outline: Outline) -> list[dict[str, Any]]:
 
     Returns:
         For each stage: where it starts (``start``, a fraction of training), what ``learns`` in words, how many
-        ``trainable_parameters`` and what ``share`` of all, the ``objective`` if that is not the task's loss alone, and
-        ``rates``: what learns at which share of the learning rate (``lr_scale``), the highest first.
+        ``trainable_parameters`` and what ``share`` of all, the ``objective`` if that is not the task's loss alone,
+        ``rates``: what learns at which share of the learning rate (``lr_scale``), the highest first; and a ``note``:
+        what else there is to say of it, empty for most.
     """
     return [
         {
@@ -100,9 +101,18 @@ def stage_rows(plan: Plan, outline: Outline) -> list[dict[str, Any]]:
             "share": outline.size(stage.trainable) / outline.size(outline.names),
             "objective": _objective(stage.objective),
             "rates": list(_rates(stage, outline)),
+            "note": "; ".join(_notes(plan, stage, outline)),
         }
         for stage in plan.stages
     ]
+
+
+def _notes(plan: Plan, stage: Stage, outline: Outline) -> Iterator[str]:
+    """What else there is to say of a stage."""
+    if stage.objective != TASK:
+        yield f"minimises {_objective(stage.objective)}"
+    if plan.reinitialised and stage is plan.stages[0]:
+        yield f"drawn anew before: {outline.told(frozenset(plan.reinitialised))}"
 
 
 def _objective(objective: Objective) -> str:
