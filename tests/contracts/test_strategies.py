@@ -41,8 +41,8 @@ def prepared(encoder, spelling):
     """A model as a trial of the strategy begins with it, its outline, and the plan."""
     strategy = strategy_named(spelling)
     model, _ = make_model(encoder, kind_of(spelling))
-    install(strategy, model, encoder=encoder, seed=0)
-    outline = read_outline(model)
+    added = install(strategy, model, encoder=encoder, seed=0)
+    outline = replace(read_outline(model), added=added)
     plan = strategy.plan(outline)
     if plan.encoder_weights == "random":
         model, outline = make_model(encoder, weights="random")

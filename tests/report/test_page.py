@@ -268,3 +268,18 @@ def test_optimizer_and_loss_are_told_where_they_are_not_the_usual_ones():
     assert "Optimizer: SGD with momentum 0.9" in page
     assert "AdamW" not in page
     assert page.count("<span>optim sgd</span><span>class_weights balanced</span>") > 1
+
+
+def test_a_decay_towards_the_start_is_told_and_where_nothing_decays_so_that_too():
+    made = json.loads(json.dumps(sample.better()))
+    said = "no weight decays towards its start"
+    assert said not in render_page(made)
+    for arm in made["arms"]:
+        if arm["settings"]:
+            arm["settings"]["weight_decay_towards"] = "pretrained"
+            arm["pulled_back"] = 100 if arm["name"] == made["recommendation"]["best"] else 0
+    page = render_page(made)
+    others = sum(bool(arm["settings"]) for arm in made["arms"]) - 1
+    assert others > 0
+    assert page.count(said) == others
+    assert page.count("<span>weight_decay_towards pretrained</span>") == others + 1

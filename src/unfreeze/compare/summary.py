@@ -17,7 +17,7 @@ from unfreeze.engine.settings import TrainingSettings
 from unfreeze.strategies import description_of
 from unfreeze.tasks import Task
 
-_OF_LEARNING = ("optim", "label_smoothing_factor", "class_weights")
+_OF_LEARNING = ("optim", "label_smoothing_factor", "class_weights", "weight_decay_towards")
 """Settings that mean something only where something learns by gradient."""
 
 _SIZES = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "weight_decay", "warmup_steps")
@@ -52,6 +52,7 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
         "diverged_runs": sum(r["state"] == "diverged" for r in records),
         "short_memory_runs": sum(r.get("short_memory", False) for r in records),
         "masked": _masked(records),
+        "pulled_back": records[0].get("pulled_back", 0),
         "runs": len(records),
     }
 
@@ -150,6 +151,7 @@ def floor_row(floor: Floor, task: Task) -> dict[str, Any]:
             "settings",
             "calibration",
             "masked",
+            "pulled_back",
             "trainable_parameters",
             "stored_bytes",
             "predict_seconds_per_1000",
@@ -182,7 +184,7 @@ def floor_row(floor: Floor, task: Task) -> dict[str, Any]:
 def absent_row(arm: Arm, state: str, *, reason: str) -> dict[str, Any]:
     """An arm without a result: "dropped" by the budget, "left" behind in the race, or "failed"."""
     empty = ("settings", "score", "interval", "test", "train_seconds", "total_seconds", "predict_seconds_per_1000")
-    more = ("trainable_parameters", "stored_bytes", "starved", "masked", "calibration")
+    more = ("trainable_parameters", "stored_bytes", "starved", "masked", "pulled_back", "calibration")
     lists: dict[str, Any] = {"scores": [], "details": {}, "tuning": [], "curves": []}
     none = dict.fromkeys((*empty, *more))
     zeros = {

@@ -21,6 +21,7 @@ from unfreeze.encoders.masked_head import detach_masked_head
 from unfreeze.encoders.outline import Outline
 from unfreeze.encoders.reading_outline import read_outline
 from unfreeze.encoders.reinitialising import reinitialise
+from unfreeze.engine.anchors import anchored_names
 from unfreeze.engine.batches import MOST_TOKENS
 from unfreeze.engine.calibration import Calibration, calibrate
 from unfreeze.engine.checkpoints import Checkpoints
@@ -59,6 +60,8 @@ class Trial:
             del told["head"]["mixed"], told["head"]["network"]
         if self.settings.temperature is None:  # most have none; their names stay what they were before there was one
             del told["settings"]["temperature"]
+        if self.settings.weight_decay_towards == "zero":  # likewise
+            del told["settings"]["weight_decay_towards"]
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
         name = "".join(c if c.isalnum() or c == "-" else "-" for c in self.strategy)
         fold = "final" if self.fold is None else f"fold{self.fold}"
@@ -154,8 +157,8 @@ def planned(material: Material, trial: Trial, *, runtime: Runtime) -> tuple[nn.M
     strategy = strategy_named(trial.strategy)
     build = {"kind": material.task.kind, "labels": material.task.labels, "seed": trial.settings.seed}
     model = build_model(material.encoder, trial.head, weights="pretrained", **build)  # type: ignore[arg-type]
-    install(strategy, model, encoder=material.encoder, seed=trial.settings.seed)
-    outline = read_outline(model)
+    added = install(strategy, model, encoder=material.encoder, seed=trial.settings.seed)
+    outline = replace(read_outline(model), added=added)
     plan = strategy.plan(outline)
     if plan.encoder_weights == "random":
         model = build_model(material.encoder, trial.head, weights="random", **build)  # type: ignore[arg-type]
@@ -239,6 +242,7 @@ def record_of(
         "parameters": outline.size((*outline.encoder, *outline.head)),
         "stored_bytes": 4 * kept,
         "masked": state.masked,
+        "pulled_back": outline.size(anchored_names(outline, plan, settings=trial.settings)),
         "weights_sha256": weights_digest(trained.model, known=known),
     }
 

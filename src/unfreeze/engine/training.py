@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from unfreeze.encoders.outline import Outline
+from unfreeze.engine.anchors import Anchors, anchored_names
 from unfreeze.engine.batches import MOST_TOKENS, order_of
 from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.dropout import Dropout
@@ -157,7 +158,11 @@ class Run:
         self._masked = plan.masking and MaskedLanguage(
             model, outline, masking=plan.masking, seed=settings.seed, **usual
         )
-        self._optimizer = build_optimizer(model, plan, settings=settings, instead=self._gradients.rows.instead)
+        anchored = anchored_names(outline, plan, settings=settings)
+        self._optimizer = build_optimizer(
+            model, plan, settings=settings, instead=self._gradients.rows.instead, anchored=anchored
+        )
+        self._anchors = Anchors(self._optimizer)
         self._state = State()
         self._best: dict[str, torch.Tensor] = {}
         self._stage: Stage | None = None
@@ -260,6 +265,7 @@ class Run:
         if not math.isfinite(norm):
             state.diverged = f"the gradient became {norm} at step {step + 1} of {self._total}"
             return False
+        self._anchors.pull()
         self._optimizer.step()
         self._optimizer.zero_grad()
         if self._gradients.rows.learn:
