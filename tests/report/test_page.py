@@ -283,3 +283,18 @@ def test_a_decay_towards_the_start_is_told_and_where_nothing_decays_so_that_too(
     assert others > 0
     assert page.count(said) == others
     assert page.count("<span>weight_decay_towards pretrained</span>") == others + 1
+
+
+def test_what_gates_decided_is_told_a_line_each():
+    made = json.loads(json.dumps(sample.better()))
+    arm = next(arm for arm in made["arms"] if arm["name"] == made["recommendation"]["best"])
+    asked = {"start": 0.3, "opens": "layers 4–5"}
+    arm["gates"] = [
+        asked | {"opened": True, "because": "good, below the target", "runs": 2, "scores": [0.712, 0.7]},
+        asked | {"opened": False, "because": "the target is reached", "runs": 1, "scores": [0.961]},
+    ]
+    arm["runs"] = 3
+    page = " ".join(render_page(made).split())
+    opened = "layers 4–5 opened in 2 of 3 runs, at 70.0 to 71.2 points: good, below the target"
+    assert f"30 % into training, {opened}" in page.replace("\u202f", " ").replace("\xa0", " ")
+    assert "stayed frozen, and training ended there in 1 of 3 runs, at 96.1 points: the target is reached" in page

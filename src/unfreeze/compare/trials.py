@@ -224,7 +224,7 @@ def record_of(
         known: as ``weights_digest`` takes it.
     """
     outline, plan, state = trained.outline, trained.plan, trained.state
-    ever = plan.ever_trainable
+    ever = plan.touched_by(plan.stages[state.stage])
     kept = outline.size(ever - {*outline.auxiliary}) or outline.size(outline.head)
     return {
         "trial": asdict(trial),
@@ -241,6 +241,7 @@ def record_of(
         "trainable_parameters": outline.size(ever),
         "parameters": outline.size((*outline.encoder, *outline.head)),
         "stored_bytes": 4 * kept,
+        "gates": state.gates,
         "masked": state.masked,
         "pulled_back": outline.size(anchored_names(outline, plan, settings=trial.settings)),
         "weights_sha256": weights_digest(trained.model, known=known),

@@ -146,10 +146,21 @@ def _of_training(arm: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """A word and its reason, for what a plan did beside training with the task's loss."""
     if (arm["settings"] or {}).get("weight_decay_towards") == "pretrained" and not arm.get("pulled_back"):
         yield "decay", "nothing that learns was pretrained (or nothing decays), so no weight decays towards its start"
+    for gate in arm.get("gates") or ():
+        yield "gate", _gate(gate, arm["runs"])
     if arm.get("masked"):
         yield "masked", _masked(arm["masked"])
     if arm.get("calibration"):
         yield "calibrated", calibration_told(arm["calibration"], "validation rows")
+
+
+def _gate(found: Mapping[str, Any], runs: int) -> str:
+    """What runs decided at a gate, and why."""
+    scores = sorted({points(score) for score in found["scores"]}, key=float)
+    at = f", at {' to '.join(scores[:: max(1, len(scores) - 1)])} points" if scores else ""
+    did = "opened" if found["opened"] else "stayed frozen, and training ended there"
+    number = f"in {found['runs']} of {counted(runs, 'run')}"
+    return f"{percent(found['start'])} into training, {found['opens']} {did} {number}{at}: {found['because']}"
 
 
 def _masked(found: Mapping[str, Any]) -> str:

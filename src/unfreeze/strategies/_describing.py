@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from unfreeze.encoders.outline import Outline
-from unfreeze.plan import TASK, Objective, Plan, Stage
+from unfreeze.plan import TASK, Gate, Objective, Plan, Stage
 from unfreeze.strategies._base import STRATEGIES, Strategy
 
 _PARTS = {"Source:": "source", "Use it": "use", "Do not use it": "avoid", "Range:": "range"}
@@ -111,8 +111,16 @@ def _notes(plan: Plan, stage: Stage, outline: Outline) -> Iterator[str]:
     """What else there is to say of a stage."""
     if stage.objective != TASK:
         yield f"minimises {_objective(stage.objective)}"
+    if stage.gate is not None:
+        yield f"only if {_rule(stage.gate)}"
     if plan.reinitialised and stage is plan.stages[0]:
         yield f"drawn anew before: {outline.told(frozenset(plan.reinitialised))}"
+
+
+def _rule(gate: Gate) -> str:
+    """What a gate asks for, in words; scores in points."""
+    good = f"{100 * gate.good:g} % of the way from the most frequent class to 100 points"
+    return f"good so far ({good}), below {100 * gate.target:g} points, and {gate.examples} training examples or more"
 
 
 def _objective(objective: Objective) -> str:
