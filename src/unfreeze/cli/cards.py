@@ -42,6 +42,8 @@ def card(found: Mapping[str, Any]) -> str:
     """What ``unfreeze.strategy_card`` found: its parts as paragraphs, its plan as a table."""
     lines = [*textwrap.wrap(f"{found['spelling']}: {found['summary']}", _width()), ""]
     for heading, text in _parts(found):
+        if not text:  # a user's own file says only what is done
+            continue
         lines += [*_paragraph(heading, text), ""]
     if found["plan"] is not None:
         return "\n".join([*lines, f"On {found['encoder']}, with a head for two labels:", ""]) + rendered(_plan(found))

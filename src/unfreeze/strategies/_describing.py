@@ -38,7 +38,7 @@ class Description:
 
     Attributes:
         summary: in one line.
-        what: what it does, in a sentence.
+        what: what it does, in a sentence or a few.
         source: where it comes from, what was found there, where this differs.
         use: when to use it, a whole sentence or more.
         avoid: when not to, likewise.
@@ -62,7 +62,7 @@ def description_of(name: str) -> Description:
     own = cls.__doc__ or ""
     return Description(
         summary=doc.partition("\n")[0],
-        what=" ".join(own.partition("\n\n")[0].split()),
+        what=" ".join(own.partition("Attributes:")[0].split()),
         **{part: "" for part in _PARTS.values()} | dict(_parts(doc)),
         settings=tuple(_settings(cls, own)),
     )

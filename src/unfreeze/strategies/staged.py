@@ -33,7 +33,7 @@ _FIRST = 0.25
 class Staged:
     """The head alone learns; then the top quarter of the layers too, and then more, each time only if a rule says so.
 
-    The rule is asked when training reaches a stage, of the best validation score so far and the training rows: the
+    It is asked when training reaches a stage, of the best validation score so far and the training rows: the
     score must be good, ``good`` of the way from what always giving the most frequent class scores to a perfect score
     (usually 55 points of accuracy on two balanced classes, 10 of entity F1); it must be below ``target``; and there
     must be ``examples`` training examples. If so the stage opens, else training ends there with its best epoch. What
