@@ -89,6 +89,35 @@ TASK = Objective()
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """What must hold when training reaches a stage, for the stage to begin; otherwise training ends there.
+
+    Attributes:
+        good: how good the best validation score so far must be: so much of the way from the score of always giving the
+            most frequent class to a perfect one, below 1.
+        target: validation score that is good enough: where it is reached nothing more is opened.
+        examples: training examples that are enough for more to be opened.
+
+    Raises:
+        SettingsError: ``good`` is not below 1, or ``target`` or ``examples`` below 0.
+    """
+
+    good: float
+    target: float
+    examples: int
+
+    def __post_init__(self) -> None:
+        if not self.good < 1:
+            raise SettingsError(f"good is a share of the way to a perfect score, below 1; got {self.good}")
+        if self.target < 0 or self.examples < 0:
+            raise SettingsError(f"a target and a number of examples are at least 0; got {self.target}, {self.examples}")
+
+    def least(self, floor: float) -> float:
+        """The score that is good, where always giving the most frequent class scores ``floor``."""
+        return floor + self.good * (1.0 - floor)
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """What learns from one point of training on, until the next stage begins.
 
@@ -96,11 +125,13 @@ class Stage:
         start: the point, as a fraction of training in [0, 1).
         groups: what learns; everything else is frozen.
         objective: what is minimised.
+        gate: what must hold for it to begin; None for nothing. Where there are no validation rows it is not asked.
     """
 
     start: float
     groups: tuple[Group, ...]
     objective: Objective = TASK
+    gate: Gate | None = None
 
     @property
     def trainable(self) -> frozenset[str]:
@@ -122,25 +153,33 @@ class Plan:
         encoder_weights: where the encoder starts from, "pretrained" or "random".
         head_fit: how the head gets its weights: by "gradient", or in closed form from "class-means".
         calibrated: whether the trained model's logits are divided by a temperature fitted on validation rows.
+        reinitialised: names of pretrained parameters that are drawn anew before training, as their family draws them.
 
     Raises:
-        SettingsError: starts do not rise from 0, or one parameter is listed twice in a stage.
+        SettingsError: starts do not rise from 0, the first stage has a gate, one parameter is listed twice in a stage,
+            or what is drawn anew never learns.
     """
 
     stages: tuple[Stage, ...]
     encoder_weights: Literal["pretrained", "random"] = "pretrained"
     head_fit: Literal["gradient", "class-means"] = "gradient"
     calibrated: bool = False
+    reinitialised: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         starts = [stage.start for stage in self.stages]
         if not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= 1:
             raise SettingsError(f"stage starts must rise from 0 and stay below 1; got {starts}")
+        if self.stages[0].gate is not None:
+            raise SettingsError("the first stage has no gate: something must learn before anything can be decided")
         for stage in self.stages:
             listed = [name for group in stage.groups for name in group.names]
             if len(listed) != len(set(listed)):
                 twice = sorted({name for name in listed if listed.count(name) > 1})
                 raise SettingsError(f"each parameter learns at one rate; listed twice at {stage.start}: {twice[:3]}")
+        idle = sorted(set(self.reinitialised) - self.ever_trainable)
+        if idle:
+            raise SettingsError(f"what is drawn anew must learn, and these never do: {idle[:3]}")
 
     def at(self, progress: float) -> Stage:
         """The stage in force once ``progress`` (fraction of training, in [0, 1]) is done."""

@@ -93,13 +93,16 @@ def test_tables_are_never_wider_than_asked_and_lose_no_text():
         "start": 0.0,
         "learns": "embeddings, layers 0–11, top, head",
         "trainable_parameters": 22_700_000.0,
-        "objective": "",
+        "note": "",
     }
     stage |= {"share": 1.0, "learning_rates": [2e-5, 1e-4]}
     arms = [arm | {"stages": [stage]} for arm in plan()["arms"]]
     text = plan_table(plan(arms=arms))
     assert "22.7 M" in text
+    assert "drawn" not in text
     assert "2e-5, 0.0001" in text
+    noted = [arm | {"stages": [stage | {"note": "drawn anew before: top"}]} for arm in plan()["arms"]]
+    assert "top, head; drawn anew before: top" in " ".join(plan_table(plan(arms=noted)).split())
     assert "left out: full: does not fit" in text
     prices = [line.split()[-2:] for line in text.splitlines() if line.endswith((" s", " min"))]
     assert prices == [["101", "s"], ["5", "s"], ["14", "s"], ["2", "min"]]
@@ -119,7 +122,7 @@ def test_a_plan_says_at_which_shares_of_the_rate_its_stages_learn():
         rates = [{"learns": "head", "lr_scale": share, "trainable_parameters": 1} for share in shares]
         usual = {
             "learns": "head",
-            "objective": "",
+            "note": "",
             "trainable_parameters": 10.0,
             "share": 1.0,
             "learning_rates": [1e-4],

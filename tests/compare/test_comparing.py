@@ -237,3 +237,14 @@ def test_the_seconds_between_checkpoints_come_from_the_environment(monkeypatch: 
     monkeypatch.setenv("UNFREEZE_CHECKPOINT_SECONDS", "soon")
     with pytest.raises(SettingsError, match="UNFREEZE_CHECKPOINT_SECONDS is a number of seconds; got 'soon'"):
         watch_for(Listening(), "full")
+
+
+def test_the_last_training_is_as_long_as_the_runs_that_came_as_far_through_their_gates_as_most() -> None:
+    def record(best: int, *opened: bool) -> dict[str, Any]:
+        return {"state": "done", "best_epoch": best, "gates": [{"opened": one} for one in opened]}
+
+    shut, half, whole = record(4, False), record(9, True, False), record(15, True, True)
+    assert epochs_for_all_rows([shut, record(5, False), whole]) == 5
+    assert epochs_for_all_rows([shut, half, whole, record(16, True, True)]) == 16
+    assert epochs_for_all_rows([shut, whole]) == 4, "of two equally many the one that opened less"
+    assert epochs_for_all_rows([{"state": "diverged", "best_epoch": 1}, half]) == 9

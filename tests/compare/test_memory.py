@@ -86,6 +86,22 @@ def test_an_arm_alone_needs_what_the_docstring_says(material: Material, arms: An
     assert needs([last], material, outline=outline, peaks=tried) == {last.name: 20_000_000 + 12 * learned}
 
 
+@pytest.mark.parametrize("search", ["grid", "random"])
+@pytest.mark.parametrize("value", ["pretrained", ["zero", "pretrained"]])
+def test_where_weights_decay_towards_their_start_that_lies_in_memory_too(
+    material: Material, arms: Any, search: str, value: Any
+) -> None:
+    outline = outline_of(material, arms[0], runtime=RUNTIME)
+    overrides = {"weight_decay_towards": value}
+    names = ("full", "scratch", "head-only")
+    others = make_arms(names, material, tuning=1, search=search, trials=4, overrides=overrides, seed=0)
+    usual = make_arms(names, material, tuning=1, search=search, trials=4, overrides={}, seed=0)
+    more = needs(others, material, outline=outline, peaks=PEAKS)
+    plain = needs(usual, material, outline=outline, peaks=PEAKS)
+    kept = outline.size(set(outline.encoder) - set(outline.embeddings))
+    assert {name: more[name] - plain[name] for name in names} == {"full": 4 * kept, "scratch": 0, "head-only": 0}
+
+
 def test_what_head_only_trials_keep_lies_beside_the_other_arms(material: Material, arms: Any) -> None:
     outline = outline_of(material, arms[0], runtime=RUNTIME)
     head = next(arm for arm in arms if arm.name == "head-only")

@@ -41,3 +41,11 @@ def test_a_list_with_a_value_that_cannot_be_is_refused(settings: dict[str, Any],
 def test_a_list_of_no_setting_offers_the_nearest() -> None:
     with pytest.raises(UnknownName, match="Did you mean 'weight_decay'"):
         read_overrides({"wieght_decay": [0, 1]})
+
+
+def test_decay_towards_the_start_needs_a_decay() -> None:
+    with pytest.raises(SettingsError, match="weight_decay=0 decays towards nothing"):
+        read_overrides({"weight_decay_towards": "pretrained", "weight_decay": 0})
+    both = read_overrides({"weight_decay_towards": ["zero", "pretrained"], "weight_decay": [0, 1]})
+    assert both.lists == {"weight_decay_towards": ("zero", "pretrained"), "weight_decay": (0.0, 1.0)}
+    assert read_overrides({"weight_decay_towards": "pretrained"}).says("weight_decay_towards")

@@ -151,3 +151,20 @@ def test_the_verdict_is_told_which_arms_are_floors(name: str) -> None:
     for failed in (None, "why"):
         outcome.failed = failed
         assert _candidate(outcome, 100).floor is (name != "full")
+
+
+def test_what_gates_decided_is_counted_over_runs() -> None:
+    outcome = an_outcome([[1, 1, 0, 1], [1, 0, 0, 1], [1, 0, 1, 1]], (1.0, 1.0, 1.0))
+    asked = {"start": 0.3, "opens": "layer 5", "stage": 1}
+    for score, record in zip((0.7, 0.96, 0.8), outcome.records.values(), strict=True):
+        opened = score < 0.95
+        record["gates"] = [asked | {"opened": opened, "score": score, "because": "low" if opened else "reached"}]
+        record["stored_bytes"] = 40 if opened else 4
+    row = arm_row(outcome, TASK, steps_per_epoch=100)
+    told = {"start": 0.3, "opens": "layer 5"}
+    assert row["gates"] == [
+        told | {"opened": True, "because": "low", "runs": 2, "scores": [0.7, 0.8]},
+        told | {"opened": False, "because": "reached", "runs": 1, "scores": [0.96]},
+    ]
+    assert row["stored_bytes"] == 40, "what the run needs that opened the most"
+    assert arm_row(an_outcome([[1, 1]]), TASK, steps_per_epoch=100)["gates"] == []

@@ -96,3 +96,4 @@ def test_a_trial_without_a_temperature_has_the_name_from_before_there_was_one() 
     known = replace(TRIAL, head=HeadSettings("mean", 2))
     assert known.key == "last-k-k-4-seed0-fold0-3c581ff445"
     assert replace(known, settings=TrainingSettings(temperature=2.0)).key != known.key
+    assert replace(known, settings=TrainingSettings(weight_decay_towards="pretrained")).key != known.key

@@ -16,6 +16,7 @@ from tiny import FAMILIES
 from unfreeze.encoders.masked_head import detach_masked_head
 from unfreeze.encoders.outline import AUXILIARY
 from unfreeze.encoders.reading_outline import read_outline
+from unfreeze.encoders.reinitialising import reinitialise
 from unfreeze.engine.batches import collate
 from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.class_means import fit_class_means
@@ -24,6 +25,7 @@ from unfreeze.engine.settings import CHOICES, TrainingSettings
 from unfreeze.engine.stages import enter_stage
 from unfreeze.engine.training import Run, State, Watch
 from unfreeze.errors import Interrupted, SettingsError
+from unfreeze.plan import Gate
 from unfreeze.strategies import STRATEGIES, adds_modules, install, merged, spelling_of, strategy_named
 
 FEATURES = {kind: make_features(32, kind, longest=12) for kind in ("sequence", "token")}
@@ -36,15 +38,22 @@ def kind_of(spelling):
     return strategy_named(spelling).search.kind or "sequence"
 
 
+def opened(plan):
+    """The plan with gates that are asked, and open whatever the scores: so that all of its stages are seen."""
+    gates = [stage.gate and Gate(good=-99.0, target=99.0, examples=0) for stage in plan.stages]
+    return replace(plan, stages=tuple(replace(s, gate=gate) for s, gate in zip(plan.stages, gates, strict=True)))
+
+
 def prepared(encoder, spelling):
     """A model as a trial of the strategy begins with it, its outline, and the plan."""
     strategy = strategy_named(spelling)
     model, _ = make_model(encoder, kind_of(spelling))
-    install(strategy, model, encoder=encoder, seed=0)
-    outline = read_outline(model)
-    plan = strategy.plan(outline)
+    added = install(strategy, model, encoder=encoder, seed=0)
+    outline = replace(read_outline(model), added=added)
+    plan = opened(strategy.plan(outline))
     if plan.encoder_weights == "random":
         model, outline = make_model(encoder, weights="random")
+    reinitialise(model, plan.reinitialised, seed=0)
     return model, outline, plan
 
 

@@ -30,10 +30,21 @@ from unfreeze.tasks import IGNORED, Feature
 FEATURES = make_features(24)
 
 
+def back_to_the_start(anchored, settings, rate):
+    for parameter, start in anchored.items():
+        distance = settings.weight_decay * (parameter.detach() - start)
+        if settings.optim == "adamw":
+            parameter.data -= rate * distance
+        else:
+            parameter.grad += distance
+
+
 def reference(model, features, order_of_batches, *, settings, total):
     """The loop as anyone would write it with plain transformers: one padded call a step, a mean over all targets."""
-    decaying = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    pulled = model.base_model.parameters() if settings.weight_decay_towards == "pretrained" else ()
+    anchored = {p: p.detach().clone() for p in pulled if p.ndim > 1}
+    decaying = [p for p in model.parameters() if p.ndim > 1 and p not in anchored]
+    others = [p for p in model.parameters() if p.ndim <= 1 or p in anchored]
     groups = [{"params": decaying, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch_optimizer(groups, settings)
     weights = None
@@ -65,6 +76,7 @@ def reference(model, features, order_of_batches, *, settings, total):
         share = (step + 1) / (warm + 1) if step < warm else (total - step) / (total - warm)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * share
+        back_to_the_start(anchored, settings, settings.learning_rate * share)
         optimizer.step()
         losses.append(float(loss.detach()))
     return losses
@@ -75,6 +87,14 @@ OTHER_WAYS = {
     "Adam, smoothed": {"optim": "adam", "label_smoothing_factor": 0.1},
     "SGD, weighted": {"optim": "sgd", "learning_rate": 1e-2, "class_weights": "balanced"},
     "AdamW, both": {"label_smoothing_factor": 0.2, "class_weights": "balanced", "weight_decay": 0.3},
+    "AdamW, to the start": {"weight_decay": 30.0, "weight_decay_towards": "pretrained"},
+    "Adam, to the start": {"optim": "adam", "weight_decay": 0.3, "weight_decay_towards": "pretrained"},
+    "SGD, to the start": {
+        "optim": "sgd",
+        "learning_rate": 1e-2,
+        "weight_decay": 0.3,
+        "weight_decay_towards": "pretrained",
+    },
 }
 
 

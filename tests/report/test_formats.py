@@ -47,7 +47,7 @@ def test_settings_are_shown_but_for_what_is_unknown_and_for_the_usual_optimizer_
 
 
 def test_what_is_usual_is_what_settings_are_by_default():
-    names = ("optim", "label_smoothing_factor", "class_weights")
+    names = ("optim", "label_smoothing_factor", "class_weights", "weight_decay_towards")
     assert formats.shown_settings({name: getattr(TrainingSettings(), name) for name in names}) == {}
 
 

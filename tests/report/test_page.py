@@ -268,3 +268,33 @@ def test_optimizer_and_loss_are_told_where_they_are_not_the_usual_ones():
     assert "Optimizer: SGD with momentum 0.9" in page
     assert "AdamW" not in page
     assert page.count("<span>optim sgd</span><span>class_weights balanced</span>") > 1
+
+
+def test_a_decay_towards_the_start_is_told_and_where_nothing_decays_so_that_too():
+    made = json.loads(json.dumps(sample.better()))
+    said = "no weight decays towards its start"
+    assert said not in render_page(made)
+    for arm in made["arms"]:
+        if arm["settings"]:
+            arm["settings"]["weight_decay_towards"] = "pretrained"
+            arm["pulled_back"] = 100 if arm["name"] == made["recommendation"]["best"] else 0
+    page = render_page(made)
+    others = sum(bool(arm["settings"]) for arm in made["arms"]) - 1
+    assert others > 0
+    assert page.count(said) == others
+    assert page.count("<span>weight_decay_towards pretrained</span>") == others + 1
+
+
+def test_what_gates_decided_is_told_a_line_each():
+    made = json.loads(json.dumps(sample.better()))
+    arm = next(arm for arm in made["arms"] if arm["name"] == made["recommendation"]["best"])
+    asked = {"start": 0.3, "opens": "layers 4–5"}
+    arm["gates"] = [
+        asked | {"opened": True, "because": "good, below the target", "runs": 2, "scores": [0.712, 0.7]},
+        asked | {"opened": False, "because": "the target is reached", "runs": 1, "scores": [0.961]},
+    ]
+    arm["runs"] = 3
+    page = " ".join(render_page(made).split())
+    opened = "layers 4–5 opened in 2 of 3 runs, at 70.0 to 71.2 points: good, below the target"
+    assert f"30 % into training, {opened}" in page.replace("\u202f", " ").replace("\xa0", " ")
+    assert "stayed frozen, and training ended there in 1 of 3 runs, at 96.1 points: the target is reached" in page

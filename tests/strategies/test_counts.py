@@ -35,6 +35,8 @@ FORMULAS = {
     "full": lambda s: [everything(s)],
     "scratch": lambda s: [everything(s)],
     "layer-decay": lambda s: [everything(s)],
+    "reinit": lambda s: [everything(s)],
+    "staged": lambda s: [s["head"], *(s["pooler"] + s["head"] + k * s["layer"] for k in (1, 2))],
     "untouched": lambda s: [0],
     "head-only": lambda s: [s["head"]],
     "top": lambda s: [s["norm"] + s["pooler"] + s["head"]],

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from unfreeze.encoders.outline import Outline
 from unfreeze.errors import SettingsError, UnknownName
-from unfreeze.strategies import STRATEGIES, Search, spelling_of, strategy, strategy_named
+from unfreeze.strategies import STRATEGIES, Search, spelling_of, stage_rows, strategy, strategy_named
 
 
 def outline(depth):
@@ -160,3 +160,10 @@ def test_rates_lie_evenly_on_a_log_scale():
     assert search.rates(3) == (1e-3, 1e-4, 1e-2)
     assert search.rates(5) == (1e-3, 3.2e-4, 3.2e-3, 1e-4, 1e-2)
     assert Search(None, 0).rates(3) == ()
+
+
+def test_a_plans_rows_say_what_is_drawn_anew_and_only_before_the_first_stage():
+    parts = replace(outline(3), sizes=dict.fromkeys(outline(3).names, 1))
+    (row,) = stage_rows(strategy_named("reinit:k=2").plan(parts), parts)
+    assert row["note"] == "drawn anew before: layers 1–2, top"
+    assert {row["note"] for row in stage_rows(strategy_named("gradual").plan(parts), parts)} == {""}

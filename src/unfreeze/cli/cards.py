@@ -42,6 +42,8 @@ def card(found: Mapping[str, Any]) -> str:
     """What ``unfreeze.strategy_card`` found: its parts as paragraphs, its plan as a table."""
     lines = [*textwrap.wrap(f"{found['spelling']}: {found['summary']}", _width()), ""]
     for heading, text in _parts(found):
+        if not text:  # a user's own file says only what is done
+            continue
         lines += [*_paragraph(heading, text), ""]
     if found["plan"] is not None:
         return "\n".join([*lines, f"On {found['encoder']}, with a head for two labels:", ""]) + rendered(_plan(found))
@@ -96,7 +98,7 @@ def plan_rows(found: Mapping[str, Any]) -> Iterator[Sequence[str]]:
         whole = stage["trainable_parameters"] / stage["share"] if stage["share"] else 1.0
         for number, rate in enumerate(stage["rates"]):
             of_all, scale = share(rate["trainable_parameters"] / whole), f"× {rate['lr_scale']:.3g}"
-            learns = rate["learns"] + (f"; minimises {stage['objective']}" if stage["objective"] and not number else "")
+            learns = rate["learns"] + (f"; {stage['note']}" if stage["note"] and not number else "")
             yield "" if number else start, learns, count(rate["trainable_parameters"]), of_all, scale
 
 

@@ -130,6 +130,7 @@ def _strategies() -> str:
         named = "" if STRATEGIES[name].search.by_default else " (where it is named)"
         lines.append(f"  {name:<{width}} {description_of(name).summary}{named}")
     floors = [name for name, cls in STRATEGIES.items() if cls.search.floor]
+    lines.append("  FILE.toml   your own stages: what learns from when on, at which rate (see the README)")
     lines.append(f"{' and '.join(floors)} are floors: they show what the others must beat, and give no model.")
     return "\n".join(lines)
 

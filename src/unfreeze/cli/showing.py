@@ -101,7 +101,7 @@ def plan_table(plan: Mapping[str, Any]) -> str:
             table.add_row(
                 arm["name"] if first else "",
                 percent(stage["start"]),
-                stage["learns"] + (f"; minimises {stage['objective']}" if stage["objective"] else ""),
+                stage["learns"] + (f"; {stage['note']}" if stage["note"] else ""),
                 count(stage["trainable_parameters"]),
                 percent(stage["share"]),
                 _rates(stage, arm["stages"], tried=first),
@@ -211,6 +211,9 @@ def _notes(arm: Mapping[str, Any], chosen: str | None) -> Text:
     notes += ["floor"] if arm["floor"] else []
     notes += ["starved"] if arm["starved"] else []
     notes += [f"{arm[key]} of {arm['runs']} {word}" for key, word in _DEGENERATE if arm[key] and arm["state"] == "done"]
+    for gate in arm.get("gates") or ():
+        did = "opened" if gate["opened"] else "not opened"
+        notes.append(f"{gate['opens']} {did} in {gate['runs']} of {counted(arm['runs'], 'run')}")
     return Text(", ".join(notes))
 
 

@@ -10,22 +10,26 @@ a few steps of everything were trained. From these an arm's peak follows:
   training, which takes the process before, the model, ``LEARNING`` bytes for each weight that ever learns, and the
   activations, in proportion to the layers above the frozen depth. The activations of all layers are what is left of the
   measured steps once the rest is taken off. Word embeddings count as nothing here: only rows that the text shows are
-  stepped. To either, ``KEEPING`` bytes for each weight that ever learns are added.
+  stepped. Where weights decay towards their first values, those are ``WEIGHT`` bytes more. To either of the two,
+  ``KEEPING`` bytes for each weight that ever learns are added.
 - What head-only trials keep in the process stays beside all others: a model and a table for each kind of head.
 
 Hidden states are not counted: they are mapped from files, and the system takes their memory back when it is short.
 Nor is anything on a GPU, whose memory is not measured.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from unfreeze.compare.arms import Arm
 from unfreeze.compare.head_trials import KINDS
 from unfreeze.compare.material import Material
 from unfreeze.compare.numerals import sized
+from unfreeze.compare.space import Choices
 from unfreeze.encoders.outline import Outline
 from unfreeze.engine import machine
+from unfreeze.engine.anchors import anchored_names
+from unfreeze.engine.settings import TrainingSettings
 from unfreeze.errors import SettingsError
 
 WEIGHT = 4
@@ -131,8 +135,18 @@ def _learning(arm: Arm, plain: Outline, peaks: Peaks) -> int:
     activations = max(0, peaks.stepping - model - LEARNING * _stepped(frozenset(plain.names), plain))
     lowest = min(outline.frozen_depth(plan.touched_by(stage)) for stage in plan.stages)
     share = (outline.depth - lowest) / max(1, outline.depth)
-    training = model + LEARNING * _stepped(plan.ever_trainable, outline) + int(activations * share)
+    starts = max(_stepped(anchored_names(outline, plan, settings=settings), outline) for settings in _settings(arm))
+    learning = LEARNING * _stepped(plan.ever_trainable, outline) + WEIGHT * starts
+    training = model + learning + int(activations * share)
     return max(peaks.tried, training) + KEEPING * outline.size(plan.ever_trainable)
+
+
+def _settings(arm: Arm) -> Iterator[TrainingSettings]:
+    """Settings that an arm's trials may have, of which only the dearest counts."""
+    yield from arm.points
+    drawn = arm.sampling.space.dimensions.get("weight_decay_towards") if arm.sampling is not None else None
+    for value in drawn.values if isinstance(drawn, Choices) else ():
+        yield replace(arm.base, weight_decay_towards=value)
 
 
 def _stepped(names: frozenset[str], outline: Outline) -> int:

@@ -65,6 +65,11 @@ def read_overrides(settings: Mapping[str, Any]) -> Overrides:
             raise SettingsError(f"{name} lists {twice!r} twice; name every value once")
         for value in values:
             TrainingSettings(**{name: value})  # refuses what lies outside its range
+    if typed.get("weight_decay_towards") == ("pretrained",) and typed.get("weight_decay") == (0.0,):
+        raise SettingsError(
+            "weight_decay_towards=pretrained with weight_decay=0 decays towards nothing; give weight_decay a value, "
+            "such as 1 (times the learning rate, it is the share of the way back that a step takes)"
+        )
     return Overrides(
         {name: values[0] for name, values in typed.items() if len(values) == 1},
         {name: values for name, values in typed.items() if len(values) > 1},

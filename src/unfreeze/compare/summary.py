@@ -18,7 +18,7 @@ from unfreeze.engine.settings import TrainingSettings
 from unfreeze.strategies import description_of
 from unfreeze.tasks import Task
 
-_OF_LEARNING = ("optim", "label_smoothing_factor", "class_weights")
+_OF_LEARNING = ("optim", "label_smoothing_factor", "class_weights", "weight_decay_towards")
 """Settings that mean something only where something learns by gradient."""
 
 _SIZES = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "weight_decay", "warmup_steps")
@@ -44,15 +44,17 @@ def arm_row(outcome: ArmOutcome, task: Task, *, steps_per_epoch: int) -> dict[st
         "test": _tested([r["scores"]["test"][task.metric] for r in records if "test" in r["scores"]]),
         "train_seconds": seconds_of_a_run(records),
         "calibration": _calibration(records),
-        "trainable_parameters": records[0]["trainable_parameters"],
-        "stored_bytes": records[0]["stored_bytes"],
+        "trainable_parameters": max(record["trainable_parameters"] for record in records),
+        "stored_bytes": max(record["stored_bytes"] for record in records),
         "predict_seconds_per_1000": 1000 * float(np.median([r["predict_seconds_per_example"] for r in records])),
         **_search(outcome),
         "curves": _curves(outcome),
         "collapsed_runs": sum(r["scores"].get("validation", {}).get("collapsed", False) for r in records),
         "diverged_runs": sum(r["state"] == "diverged" for r in records),
         "short_memory_runs": sum(r.get("short_memory", False) for r in records),
+        "gates": _gates(outcome),
         "masked": _masked(records),
+        "pulled_back": records[0].get("pulled_back", 0),
         "runs": len(records),
     }
 
@@ -78,12 +80,28 @@ def _masked(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     }
 
 
+def _gates(outcome: ArmOutcome) -> list[dict[str, Any]]:
+    """What runs decided at the gates of their plan: for each gate, and each reason, how many and with which scores."""
+    found: dict[tuple[int, bool, str], dict[str, Any]] = {}
+    for gate in (gate for record in _validated(outcome).values() for gate in record.get("gates", ())):
+        told = {key: gate[key] for key in ("start", "opens", "opened", "because")}
+        line = found.setdefault((gate["stage"], not gate["opened"], gate["because"]), told | {"runs": 0, "scores": []})
+        line["runs"] += 1
+        line["scores"] += [] if gate["score"] is None else [gate["score"]]
+    return [found[key] for key in sorted(found)]
+
+
 def _curves(outcome: ArmOutcome) -> list[dict[str, Any]]:
-    """How the runs learnt; where they look at no validation rows, how the settings that were chosen for them did."""
-    records: dict[tuple[int, int], Mapping[str, Any]] = dict(outcome.records)
-    if outcome.chosen_on:
-        records = {(t.settings.seed, fold): outcome.tried[t] for fold, t in sorted(outcome.chosen_on.items())}
+    """How the runs learnt."""
+    records = _validated(outcome)
     return [{"seed": s, "fold": f, "points": r["curve"]} for (s, f), r in records.items() if r["curve"]]
+
+
+def _validated(outcome: ArmOutcome) -> dict[tuple[int, int], Mapping[str, Any]]:
+    """The records of the runs; where these look at no validation rows, of the trials that chose their settings."""
+    if outcome.chosen_on:
+        return {(t.settings.seed, fold): outcome.tried[t] for fold, t in sorted(outcome.chosen_on.items())}
+    return dict(outcome.records)
 
 
 def _best_setting(outcome: ArmOutcome) -> dict[str, Any]:
@@ -155,7 +173,9 @@ def floor_row(floor: Floor, task: Task) -> dict[str, Any]:
         (
             "settings",
             "calibration",
+            "gates",
             "masked",
+            "pulled_back",
             "trainable_parameters",
             "stored_bytes",
             "predict_seconds_per_1000",
@@ -188,7 +208,7 @@ def floor_row(floor: Floor, task: Task) -> dict[str, Any]:
 def absent_row(arm: Arm, state: str, *, reason: str) -> dict[str, Any]:
     """An arm without a result: "dropped" by the budget, "left" behind in the race, or "failed"."""
     empty = ("settings", "score", "interval", "test", "train_seconds", "total_seconds", "predict_seconds_per_1000")
-    more = ("trainable_parameters", "stored_bytes", "starved", "masked", "calibration")
+    more = ("trainable_parameters", "stored_bytes", "starved", "gates", "masked", "pulled_back", "calibration")
     lists: dict[str, Any] = {"scores": [], "details": {}, "tuning": [], "curves": []}
     none = dict.fromkeys((*empty, *more))
     zeros = {

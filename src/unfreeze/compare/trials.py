@@ -20,6 +20,8 @@ from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.masked_head import detach_masked_head
 from unfreeze.encoders.outline import Outline
 from unfreeze.encoders.reading_outline import read_outline
+from unfreeze.encoders.reinitialising import reinitialise
+from unfreeze.engine.anchors import anchored_names
 from unfreeze.engine.batches import MOST_TOKENS
 from unfreeze.engine.calibration import Calibration, calibrate
 from unfreeze.engine.checkpoints import Checkpoints
@@ -58,6 +60,8 @@ class Trial:
             del told["head"]["mixed"], told["head"]["network"]
         if self.settings.temperature is None:  # most have none; their names stay what they were before there was one
             del told["settings"]["temperature"]
+        if self.settings.weight_decay_towards == "zero":  # likewise
+            del told["settings"]["weight_decay_towards"]
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
         name = "".join(c if c.isalnum() or c == "-" else "-" for c in self.strategy)
         fold = "final" if self.fold is None else f"fold{self.fold}"
@@ -154,11 +158,12 @@ def planned(material: Material, trial: Trial, *, runtime: Runtime) -> tuple[nn.M
     strategy = strategy_named(trial.strategy)
     build = {"kind": material.task.kind, "labels": material.task.labels, "seed": trial.settings.seed}
     model = build_model(material.encoder, trial.head, weights="pretrained", **build)  # type: ignore[arg-type]
-    install(strategy, model, encoder=material.encoder, seed=trial.settings.seed)
-    outline = read_outline(model)
+    added = install(strategy, model, encoder=material.encoder, seed=trial.settings.seed)
+    outline = replace(read_outline(model), added=added)
     plan = strategy.plan(outline)
     if plan.encoder_weights == "random":
         model = build_model(material.encoder, trial.head, weights="random", **build)  # type: ignore[arg-type]
+    reinitialise(model, plan.reinitialised, seed=trial.settings.seed)
     return model.to(runtime.device), outline, plan  # type: ignore[arg-type]  # transformers' stubs
 
 
@@ -220,7 +225,7 @@ def record_of(
         known: as ``weights_digest`` takes it.
     """
     outline, plan, state = trained.outline, trained.plan, trained.state
-    ever = plan.ever_trainable
+    ever = plan.touched_by(plan.stages[state.stage])
     kept = outline.size(ever - {*outline.auxiliary}) or outline.size(outline.head)
     return {
         "trial": asdict(trial),
@@ -237,7 +242,9 @@ def record_of(
         "trainable_parameters": outline.size(ever),
         "parameters": outline.size((*outline.encoder, *outline.head)),
         "stored_bytes": 4 * kept,
+        "gates": state.gates,
         "masked": state.masked,
+        "pulled_back": outline.size(anchored_names(outline, plan, settings=trial.settings)),
         "weights_sha256": weights_digest(trained.model, known=known),
     }
 

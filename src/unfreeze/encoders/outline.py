@@ -28,6 +28,7 @@ class Outline:
         base: module path of the pretrained model inside the whole, such as "bert".
         output_norm: the norm that what the layers give passes last, for the head to read: within the last layer where
             norms come last, within the top where they come first; empty where none was found.
+        added: names within the encoder that a strategy added to it: new, not pretrained.
     """
 
     embeddings: tuple[str, ...]
@@ -40,6 +41,7 @@ class Outline:
     base: str
     auxiliary: tuple[str, ...] = ()
     output_norm: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
     @property
     def depth(self) -> int:

@@ -1,7 +1,7 @@
 """One optimizer a run, whose groups never change."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,12 @@ MOMENTUM = 0.9
 
 
 def build_optimizer(
-    model: nn.Module, plan: Plan, *, settings: TrainingSettings, instead: Mapping[str, nn.Parameter] | None = None
+    model: nn.Module,
+    plan: Plan,
+    *,
+    settings: TrainingSettings,
+    instead: Mapping[str, nn.Parameter] | None = None,
+    anchored: Collection[str] = (),
 ) -> torch.optim.Optimizer:
     """AdamW or Adam (bias-corrected), or SGD with momentum 0.9, over every parameter that learns in any stage.
 
@@ -32,6 +37,7 @@ def build_optimizer(
         plan: who learns, and when.
         settings: rates and decay.
         instead: by name, parameters to be stepped in the place of the model's own; the caller carries them over.
+        anchored: names of what does not decay towards zero: their groups have a ``pull`` instead, for ``Anchors``.
 
     Source: Loshchilov & Hutter 2019, arXiv:1711.05101; bias correction as in Zhang et al. 2021, arXiv:2006.05987,
     section 4; Adam: Kingma & Ba 2015, arXiv:1412.6980; momentum: Sutskever et al. 2013, "On the importance of
@@ -39,15 +45,17 @@ def build_optimizer(
     """
     scales = [stage.lr_scales for stage in plan.stages]
     ever = plan.ever_trainable
-    groups: Mapping[tuple[tuple[float, ...], bool], list[tuple[str, nn.Parameter]]] = defaultdict(list)
+    groups: Mapping[tuple[tuple[float, ...], bool, bool], list[tuple[str, nn.Parameter]]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if name in ever:
             shares = tuple(scale.get(name, 0.0) for scale in scales)
-            groups[shares, parameter.ndim > 1].append((name, (instead or {}).get(name, parameter)))
-    members: list[dict[str, Any]] = [
-        {"params": named, "scales": shares, "weight_decay": settings.weight_decay if decays else 0.0}
-        for (shares, decays), named in groups.items()
-    ]
+            decays = parameter.ndim > 1
+            key = (shares, decays, decays and name in anchored)
+            groups[key].append((name, (instead or {}).get(name, parameter)))
+    members: list[dict[str, Any]] = []
+    for (shares, decays, pulled), named in groups.items():
+        decay, pull = settings.weight_decay * (decays and not pulled), settings.weight_decay * pulled
+        members.append({"params": named, "scales": shares, "weight_decay": decay, "pull": pull})
     # Fused: 18 ms a step instead of 141 for MiniLM on one core.
     if settings.optim == "sgd":
         return torch.optim.SGD(members, lr=settings.learning_rate, momentum=MOMENTUM, fused=True)

@@ -6,7 +6,11 @@ from math import ceil
 
 from unfreeze.errors import SettingsError
 
-CHOICES: Mapping[str, tuple[str, ...]] = {"optim": ("adamw", "adam", "sgd"), "class_weights": ("none", "balanced")}
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "optim": ("adamw", "adam", "sgd"),
+    "class_weights": ("none", "balanced"),
+    "weight_decay_towards": ("zero", "pretrained"),
+}
 """The settings that are words, each with the words it may be."""
 
 SGD_RATES = 300.0
@@ -56,6 +60,8 @@ class TrainingSettings:
         label_smoothing_factor: share of a target that is spread evenly over all classes, in [0, 1).
         class_weights: "none", or "balanced": the loss of a target counts in inverse proportion to its class's number of
             training targets.
+        weight_decay_towards: where weights decay to: "zero", or "pretrained": the encoder's to where they started; the
+            head, and what else was not pretrained, to zero either way.
     """
 
     learning_rate: float = 1e-4
@@ -72,6 +78,7 @@ class TrainingSettings:
     optim: str = "adamw"
     label_smoothing_factor: float = 0.0
     class_weights: str = "none"
+    weight_decay_towards: str = "zero"
 
     def __post_init__(self) -> None:
         words = ((name, allowed(name), getattr(self, name) in known) for name, known in CHOICES.items())

@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from unfreeze.encoders.outline import Outline
+from unfreeze.engine.anchors import Anchors, anchored_names
 from unfreeze.engine.batches import MOST_TOKENS, in_turn, order_of
 from unfreeze.engine.checkpoints import Checkpoints
 from unfreeze.engine.contrastive import Contrastive
 from unfreeze.engine.dropout import Dropout
 from unfreeze.engine.embedding_rows import EmbeddingRows
+from unfreeze.engine.gates import constant_logits, decided, shut
 from unfreeze.engine.gradients import BatchGradients, token_ids
 from unfreeze.engine.loss import loss_for
 from unfreeze.engine.masked_language import MaskedLanguage
@@ -82,6 +84,8 @@ class State:
         diverged: why the run was stopped, if it was.
         way: how its batches are computed, see ``way_of_batching``.
         most_tokens: of one part of a batch; less than ``MOST_TOKENS`` where memory was short.
+        stage: the one that the run came to, counted from 0.
+        gates: what was decided where a stage has a gate, see ``decided``.
         masked: where something is masked, how well that was predicted on the validation features "before" training and
             "after" the last stage that masks, see ``MaskedLanguage.measured``.
     """
@@ -96,6 +100,8 @@ class State:
     diverged: str | None = None
     way: str = ""
     most_tokens: int = MOST_TOKENS
+    stage: int = 0
+    gates: list[dict[str, Any]] = field(default_factory=list)
     masked: dict[str, Any] = field(default_factory=dict)
 
 
@@ -149,8 +155,8 @@ class Run:
         self._memory = data.memory if plan.encoder_weights == "pretrained" else None
         self._dropout = Dropout(model, seed=settings.seed)
         shown = [data.features[place] for place in data.train]
-        classes = int(model.config.num_labels)  # type: ignore[union-attr,arg-type]
-        self._loss = loss_for(settings, targets=_targets_of(shown).to(runtime.device), classes=classes)
+        self._classes = int(model.config.num_labels)  # type: ignore[union-attr,arg-type]
+        self._loss = loss_for(settings, targets=_targets_of(shown).to(runtime.device), classes=self._classes)
         rows = EmbeddingRows(None)  # to a masked-language-model head the whole table is tied
         if plan.masking is None:
             pad = int(model.config.pad_token_id or 0)  # type: ignore[union-attr,arg-type]
@@ -161,7 +167,11 @@ class Run:
             model, outline, masking=plan.masking, seed=settings.seed, **usual
         )
         self._contrastive = Contrastive(model, outline, rows=self._gradients.rows, **usual)
-        self._optimizer = build_optimizer(model, plan, settings=settings, instead=self._gradients.rows.instead)
+        anchored = anchored_names(outline, plan, settings=settings)
+        self._optimizer = build_optimizer(
+            model, plan, settings=settings, instead=self._gradients.rows.instead, anchored=anchored
+        )
+        self._anchors = Anchors(self._optimizer)
         self._state = State()
         self._best: dict[str, torch.Tensor] = {}
         self._stage: Stage | None = None
@@ -192,7 +202,7 @@ class Run:
                 raise Interrupted("stopped; the same command goes on from here")
             self._enter_stage()
             if self._step():
-                watch.progress((self._state.epoch * self._steps + self._state.batch) / self._total)
+                watch.progress(self._progress())
             if self._state.batch == self._steps:
                 watch.scored(self._end_epoch())
             now = time.perf_counter()
@@ -215,26 +225,46 @@ class Run:
 
     def _done(self) -> bool:
         state = self._state
-        if state.diverged or state.epoch >= self._last:
+        if state.diverged or state.epoch >= self._last or self._is_shut():
             return True
         opened = math.ceil(self._plan.stages[-1].start * self._settings.num_train_epochs)
         opened = max(opened, self._settings.warm_epochs(self._steps))
         return is_given_up(state.epoch, state.best_epoch, patience=self._settings.patience, opened=opened)
 
+    def _progress(self) -> float:
+        """The fraction of the schedule that is done."""
+        return (self._state.epoch * self._steps + self._state.batch) / self._total
+
+    def _is_shut(self) -> bool:
+        """Whether a gate that training has reached stays shut; each is asked once, and what it says is kept.
+
+        Without validation rows none is asked: how long to train was decided where there were some.
+        """
+        asked, gates = {gate["stage"] for gate in self._state.gates}, self._state.gates
+        for index, stage in enumerate(self._plan.stages if self._data.validation else ()):
+            if stage.gate is None or stage.start > self._progress() or index in asked or shut(gates):
+                continue
+            best = self._state.best_epoch
+            score = self._state.curve[best - 1]["score"] if best else None
+            shown = [self._data.features[place] for place in self._data.train]
+            validated = [self._data.features[place] for place in self._data.validation]
+            floor = self._data.score(constant_logits(shown, validated, classes=self._classes))
+            rows = len({feature.example for feature in shown})
+            gates.append(decided(self._plan, index, outline=self._outline, score=score, floor=floor, examples=rows))
+        return shut(gates) is not None
+
     def _enter_stage(self) -> None:
         """Enter the stage that progress asks for; between steps only."""
-        progress = (self._state.epoch * self._steps + self._state.batch) / self._total
-        stage = self._plan.at(progress)
+        stage = self._plan.at(self._progress())
         if stage is self._stage:
             return
         if not any(later.objective.masked for later in self._plan.stages if later.start >= stage.start):
             self._measure_masked("after")  # what follows learns something else, and unlearns this
-        self._stage = stage
+        self._stage, self._state.stage = stage, self._plan.stages.index(stage)
         enter_stage(self._model, self._outline, stage=stage)
         # A layer that has learned and is frozen again no longer gives what other trials remember of it.
         depth, *later = (
-            self._outline.frozen_depth(self._plan.touched_by(s))
-            for s in (stage, *self._plan.stages[self._plan.stages.index(stage) + 1 :])
+            self._outline.frozen_depth(self._plan.touched_by(s)) for s in self._plan.stages[self._state.stage :]
         )
         serves = self._memory is not None and self._memory.serves(
             self._model, self._outline, depth=depth, runtime=self._runtime, also=frozenset(later)
@@ -255,7 +285,7 @@ class Run:
         features = [self._data.features[place] for place in places]
         step = state.epoch * self._steps + state.batch
         rate = settings.learning_rate * settings.rate_share(step, self._total)
-        set_rates(self._optimizer, rate=rate, stage_index=self._plan.stages.index(self._stage))
+        set_rates(self._optimizer, rate=rate, stage_index=self._state.stage)
         torch.manual_seed(int(np.random.SeedSequence([settings.seed, step]).generate_state(1)[0]))
         self._dropout.step = step
         loss = self._add_gradients(features, places, step)
@@ -267,6 +297,7 @@ class Run:
         if not math.isfinite(norm):
             state.diverged = f"the gradient became {norm} at step {step + 1} of {self._total}"
             return False
+        self._anchors.pull()
         self._optimizer.step()
         self._optimizer.zero_grad()
         if self._gradients.rows.learn:

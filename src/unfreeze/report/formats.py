@@ -69,7 +69,7 @@ def setting(value: Any) -> str:
 
 def shown_settings(settings: Mapping[str, Any] | None) -> dict[str, str]:
     """An arm's settings as they are written; of optimizer, loss and the head's make only what is not the usual."""
-    usual = {"optim": "adamw", "label_smoothing_factor": 0.0, "class_weights": "none"}
+    usual = {"optim": "adamw", "label_smoothing_factor": 0.0, "class_weights": "none", "weight_decay_towards": "zero"}
     usual |= {"mixed": False, "network": "linear"}
     known = {key: value for key, value in (settings or {}).items() if value is not None}
     return {key: setting(value) for key, value in known.items() if key not in usual or value != usual[key]}

@@ -137,12 +137,30 @@ def _notes(arm: Mapping[str, Any], pair: Mapping[str, Any] | None) -> Iterator[t
         yield "short memory", f"in {arm['short_memory_runs']} of {runs} batches were cut in parts; no gradient differs"
     if (arm["settings"] or {}).get("batches") == "padded":
         yield "padded", "padding shines through in this family: batches are padded, the slow way"
+    yield from _of_training(arm)
+    if pair and pair["note"] and not arm["starved"]:
+        yield "not settled", pair["note"]
+
+
+def _of_training(arm: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """A word and its reason, for what a plan did beside training with the task's loss."""
+    if (arm["settings"] or {}).get("weight_decay_towards") == "pretrained" and not arm.get("pulled_back"):
+        yield "decay", "nothing that learns was pretrained (or nothing decays), so no weight decays towards its start"
+    for gate in arm.get("gates") or ():
+        yield "gate", _gate(gate, arm["runs"])
     if arm.get("masked"):
         yield "masked", _masked(arm["masked"])
     if arm.get("calibration"):
         yield "calibrated", calibration_told(arm["calibration"], "validation rows")
-    if pair and pair["note"] and not arm["starved"]:
-        yield "not settled", pair["note"]
+
+
+def _gate(found: Mapping[str, Any], runs: int) -> str:
+    """What runs decided at a gate, and why."""
+    scores = sorted({points(score) for score in found["scores"]}, key=float)
+    at = f", at {' to '.join(scores[:: max(1, len(scores) - 1)])} points" if scores else ""
+    did = "opened" if found["opened"] else "stayed frozen, and training ended there"
+    number = f"in {found['runs']} of {counted(runs, 'run')}"
+    return f"{percent(found['start'])} into training, {found['opens']} {did} {number}{at}: {found['because']}"
 
 
 def _masked(found: Mapping[str, Any]) -> str:

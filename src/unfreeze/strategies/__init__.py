@@ -12,11 +12,10 @@ from unfreeze.strategies._base import (
     install,
     merged,
     save_part,
-    spelling_of,
     strategy,
-    strategy_named,
 )
-from unfreeze.strategies._describing import Description, Setting, description_of, stage_rows
+from unfreeze.strategies._describing import Description, Setting, stage_rows
+from unfreeze.strategies._naming import description_of, spelling_of, strategy_named
 
 for _module in sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")):
     import_module(f"{__name__}.{_module}")

@@ -128,7 +128,7 @@ def strategy_named(spelling: str) -> Strategy:
     return replace(made, **changes)  # type: ignore[type-var]
 
 
-def install(strategy: Strategy, model: Any, *, encoder: "Encoder", seed: int) -> None:
+def install(strategy: Strategy, model: Any, *, encoder: "Encoder", seed: int) -> tuple[str, ...]:
     """Let a strategy add its modules to a model, if it adds any.
 
     Args:
@@ -136,9 +136,16 @@ def install(strategy: Strategy, model: Any, *, encoder: "Encoder", seed: int) ->
         model: as it was built; changed in place.
         encoder: that it was built from.
         seed: of new weights.
+
+    Returns:
+        The names of the parameters that are new.
     """
-    if adds_modules(strategy):
-        strategy.install(model, encoder=encoder, seed=seed)  # type: ignore[attr-defined]
+    if not adds_modules(strategy):
+        return ()
+    kept = list(model.parameters())  # some may have another name afterwards
+    strategy.install(model, encoder=encoder, seed=seed)  # type: ignore[attr-defined]
+    known = {id(parameter) for parameter in kept}
+    return tuple(name for name, parameter in model.named_parameters() if id(parameter) not in known)
 
 
 def adds_modules(strategy: Strategy) -> bool:

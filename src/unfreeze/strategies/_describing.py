@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from unfreeze.encoders.outline import Outline
-from unfreeze.plan import TASK, Objective, Plan, Stage
+from unfreeze.plan import TASK, Gate, Objective, Plan, Stage
 from unfreeze.strategies._base import STRATEGIES, Strategy
 
 _PARTS = {"Source:": "source", "Use it": "use", "Do not use it": "avoid", "Range:": "range"}
@@ -38,7 +38,7 @@ class Description:
 
     Attributes:
         summary: in one line.
-        what: what it does, in a sentence.
+        what: what it does, in a sentence or a few.
         source: where it comes from, what was found there, where this differs.
         use: when to use it, a whole sentence or more.
         avoid: when not to, likewise.
@@ -62,7 +62,7 @@ def description_of(name: str) -> Description:
     own = cls.__doc__ or ""
     return Description(
         summary=doc.partition("\n")[0],
-        what=" ".join(own.partition("\n\n")[0].split()),
+        what=" ".join(own.partition("Attributes:")[0].split()),
         **{part: "" for part in _PARTS.values()} | dict(_parts(doc)),
         settings=tuple(_settings(cls, own)),
     )
@@ -89,8 +89,9 @@ def stage_rows(plan: Plan, outline: Outline) -> list[dict[str, Any]]:
 
     Returns:
         For each stage: where it starts (``start``, a fraction of training), what ``learns`` in words, how many
-        ``trainable_parameters`` and what ``share`` of all, the ``objective`` if that is not the task's loss alone, and
-        ``rates``: what learns at which share of the learning rate (``lr_scale``), the highest first.
+        ``trainable_parameters`` and what ``share`` of all, the ``objective`` if that is not the task's loss alone,
+        ``rates``: what learns at which share of the learning rate (``lr_scale``), the highest first; and a ``note``:
+        what else there is to say of it, empty for most.
     """
     return [
         {
@@ -100,9 +101,26 @@ def stage_rows(plan: Plan, outline: Outline) -> list[dict[str, Any]]:
             "share": outline.size(stage.trainable) / outline.size(outline.names),
             "objective": _objective(stage.objective),
             "rates": list(_rates(stage, outline)),
+            "note": "; ".join(_notes(plan, stage, outline)),
         }
         for stage in plan.stages
     ]
+
+
+def _notes(plan: Plan, stage: Stage, outline: Outline) -> Iterator[str]:
+    """What else there is to say of a stage."""
+    if stage.objective != TASK:
+        yield f"minimises {_objective(stage.objective)}"
+    if stage.gate is not None:
+        yield f"only if {_rule(stage.gate)}"
+    if plan.reinitialised and stage is plan.stages[0]:
+        yield f"drawn anew before: {outline.told(frozenset(plan.reinitialised))}"
+
+
+def _rule(gate: Gate) -> str:
+    """What a gate asks for, in words; scores in points."""
+    good = f"{100 * gate.good:g} % of the way from the most frequent class to 100 points"
+    return f"good so far ({good}), below {100 * gate.target:g} points, and {gate.examples} training examples or more"
 
 
 def _objective(objective: Objective) -> str:

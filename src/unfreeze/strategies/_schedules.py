@@ -1,0 +1,204 @@
+"""A way of fine-tuning that a user wrote down: a TOML file of stages, what learns in each, and at which rate."""
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unfreeze.encoders.outline import Outline
+from unfreeze.errors import SettingsError, UnknownName
+from unfreeze.plan import Group, Plan, Stage
+from unfreeze.strategies._base import Search
+
+_SPELLING = re.compile(r"(.+\.toml)(?:@([0-9a-f]{8}))?")
+_USUAL: Mapping[str, Any] = {"summary": "", "learning_rate": [3e-5, 1e-3], "num_train_epochs": 10, "min_steps": 200}
+_KEYS = (*_USUAL, "stage")
+_STAGE_KEYS, _PART_KEYS = ("start", "learns", "rate"), ("part", "rate")
+_PARTS = ("head", "top", "embeddings", "encoder", "everything")
+_LAYERS = re.compile(r"layer (\d+)|layers (\d+) ?[-–] ?(\d+)|layers (top|bottom) (\d+)")
+_SPELLED = (*_PARTS, "layer 3", "layers 8-11", "layers top 3", "layers bottom 2")
+
+Part = tuple[str, float]
+"""What learns, as the user wrote it, and its share of the learning rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Stages that a user wrote.
+
+    Attributes:
+        name: the file, and what marks its content: another content is another way.
+        search: learning rates, epochs and steps.
+        summary: the user's own line about it.
+        stages: of each its start, and what learns.
+    """
+
+    name: str
+    search: Search
+    summary: str
+    stages: tuple[tuple[float, tuple[Part, ...]], ...]
+
+    def plan(self, outline: Outline) -> Plan:
+        """The stages for a model; where something is named twice in a stage, the last rate counts.
+
+        Raises:
+            SettingsError: a stage names layers that the encoder does not have, or has nothing to learn.
+        """
+        made = []
+        for number, (start, parts) in enumerate(self.stages, 1):
+            where = f"{self.name}: stage {number}"
+            rates: dict[str, float] = {}
+            for part, rate in parts:
+                rates |= dict.fromkeys(_names(part, outline, where), rate)
+            if not rates:
+                raise SettingsError(f"{where}: this encoder has nothing of what shall learn, such as no pooler")
+            shares = dict.fromkeys(rates.values())
+            groups = (Group(tuple(n for n in outline.names if rates.get(n) == share), share) for share in shares)
+            made.append(Stage(start, tuple(groups)))
+        return Plan(tuple(made))
+
+
+def is_schedule(spelling: str) -> bool:
+    """Whether a user names a file, not a registered strategy."""
+    return _SPELLING.fullmatch(spelling) is not None
+
+
+def read_schedule(spelling: str) -> Schedule:
+    """The schedule in a file; with a mark of its content, only that.
+
+    Args:
+        spelling: a path, or a path and a mark, as ``Schedule.name`` has it.
+
+    Raises:
+        SettingsError: there is no such file, it is no TOML, or says what cannot be: all problems at once.
+    """
+    path, expected = _SPELLING.fullmatch(spelling).groups()  # type: ignore[union-attr]
+    try:
+        content = Path(path).read_bytes()
+        said = tomllib.loads(content.decode("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: this file cannot be read ({error.strerror}); is its path right?") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: this is no TOML: {error}") from None
+    mark = hashlib.sha256(content).hexdigest()[:8]
+    if expected and mark != expected:
+        raise SettingsError(f"{path} has changed since this comparison began; give the new stages a file of their own")
+    problems = list(_problems(said, path))
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return _made(said, f"{path}@{mark}")
+
+
+def _made(said: Mapping[str, Any], name: str) -> Schedule:
+    known = {**_USUAL, **said}
+    low, high = (float(rate) for rate in known["learning_rate"])
+    search = Search((low, high), num_train_epochs=known["num_train_epochs"], min_steps=known["min_steps"])
+    stages = []
+    for stage in said["stage"]:
+        parts = ({"part": one} if isinstance(one, str) else one for one in _learns(stage))
+        usual = stage.get("rate", 1.0)
+        told = tuple((part["part"], float(part.get("rate", usual))) for part in parts)
+        stages.append((float(stage.get("start", 0.0)), told))
+    return Schedule(name, search, known["summary"], tuple(stages))
+
+
+def _learns(stage: Mapping[str, Any]) -> list[Any]:
+    learns = stage["learns"]
+    return learns if isinstance(learns, list) else [learns]
+
+
+def _problems(said: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Everything that is wrong in a file, each with its place and what would be right."""
+    yield from _unknown(said, _KEYS, path)
+    rates = said.get("learning_rate", _USUAL["learning_rate"])
+    fits = isinstance(rates, list) and len(rates) == 2 and all(_is_number(rate) for rate in rates)
+    if not (fits and 0 < rates[0] < rates[1] <= 1):
+        yield f"{path}: learning_rate is the lowest and the highest to try, such as [3e-5, 3e-4]; got {rates!r}"
+    for key in ("num_train_epochs", "min_steps"):
+        value = said.get(key, _USUAL[key])
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            yield f"{path}: {key} is a whole number of at least 1; got {value!r}"
+    if not isinstance(said.get("summary", ""), str):
+        yield f"{path}: summary is a line of text; got {said['summary']!r}"
+    stages = said.get("stage")
+    if not isinstance(stages, list) or not stages or not all(isinstance(stage, dict) for stage in stages):
+        yield f'{path}: a schedule has at least one [[stage]], with what learns in it, such as learns = ["head"]'
+        return
+    for number, stage in enumerate(stages, 1):
+        yield from _problems_of_stage(stage, f"{path}: stage {number}")
+    starts = [stage.get("start", 0.0) for stage in stages]
+    if all(map(_is_number, starts)) and (starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= 1):
+        yield f"{path}: the stages' starts are fractions of training that rise from 0 and stay below 1; got {starts}"
+    if not any(name in ("head", "everything") for stage in stages for name in _told(stage)):
+        yield f'{path}: the head never learns; it is new, so put "head" into a stage\'s learns'
+
+
+def _problems_of_stage(stage: Mapping[str, Any], where: str) -> Iterator[str]:
+    yield from _unknown(stage, _STAGE_KEYS, where)
+    if not _is_number(stage.get("start", 0.0)):
+        yield f"{where}: start is a fraction of training, such as 0.3; got {stage['start']!r}"
+    yield from _rate_of(stage, where)
+    if not stage.get("learns"):
+        yield f'{where}: learns lists what is trained in it, such as learns = ["head", "layers top 3"]'
+        return
+    for one in _learns(stage):
+        if isinstance(one, dict):
+            yield from _unknown(one, _PART_KEYS, f"{where}: learns")
+            yield from _rate_of(one, f"{where}: learns")
+        part = one.get("part") if isinstance(one, dict) else one
+        if not isinstance(part, str):
+            yield f'{where}: learns takes parts such as "head", or {{part = "head", rate = 0.5}}; got {one!r}'
+        elif part not in _PARTS and not _LAYERS.fullmatch(part):
+            yield str(UnknownName("part", part, _SPELLED, place=f"{where}: learns"))
+
+
+def _told(stage: Mapping[str, Any]) -> Iterator[Any]:
+    for one in _learns(stage) if stage.get("learns") else ():
+        yield one.get("part") if isinstance(one, dict) else one
+
+
+def _rate_of(table: Mapping[str, Any], where: str) -> Iterator[str]:
+    rate = table.get("rate", 1.0)
+    if not _is_number(rate) or not 0 < rate < float("inf"):
+        yield f"{where}: rate is a share of the learning rate above 0, such as 0.5; got {rate!r}"
+
+
+def _unknown(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> Iterator[str]:
+    yield from (str(UnknownName("key", key, known, place=where)) for key in table if key not in known)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _names(part: str, outline: Outline, where: str) -> tuple[str, ...]:
+    """The parameters of a part; what feeds several layers goes with the embeddings.
+
+    Raises:
+        SettingsError: there are no such layers.
+    """
+    found: Mapping[str, tuple[str, ...]] = {
+        "head": outline.head,
+        "top": outline.top,
+        "embeddings": (*outline.embeddings, *outline.shared),
+        "encoder": outline.encoder,
+        "everything": (*outline.encoder, *outline.head),
+    }
+    if part in found:
+        return found[part]
+    one, first, last, end, number = _LAYERS.fullmatch(part).groups()  # type: ignore[union-attr]
+    depth = outline.depth
+    if end is not None:
+        count = int(number)
+        low, high = (depth - count, depth - 1) if end == "top" else (0, count - 1)
+    else:
+        low, high = (int(one), int(one)) if one is not None else (int(first), int(last))
+    if not 0 <= low <= high < depth:
+        raise SettingsError(
+            f"{where}: learns: {part!r}: this encoder has {depth} layers, numbered from 0 (nearest the input) to "
+            f"{depth - 1}"
+        )
+    return tuple(name for names in outline.layers[low : high + 1] for name in names)
