@@ -42,6 +42,7 @@ FORMULAS = {
     "top": lambda s: [s["norm"] + s["pooler"] + s["head"]],
     "last-k": lambda s: [2 * s["layer"] + s["pooler"] + s["head"]],
     "lp-ft": lambda s: [s["head"], everything(s)],
+    "contrastive": lambda s: [everything(s) - s["head"], s["head"]],
     "gradual": lambda s: [s["pooler"] + s["head"] + k * s["layer"] for k in range(LAYERS + 1)] + [everything(s)],
     "bitfit": lambda s: [s["biases"] + s["head"]],
     "lora": lambda s: [LAYERS * 2 * 8 * 2 * s["hidden"] + s["head"]],

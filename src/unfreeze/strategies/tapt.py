@@ -8,10 +8,12 @@ schedule and one optimizer, and further pretraining has as many passes as the ta
 An encoder without a masked-language-model head gets a new one, tied to its word embeddings and warmed up while the
 encoder is frozen. That is a handicap: its gradients say less than those of a head that was pretrained.
 
-Use it when the texts are unlike those that the encoder was pretrained on, when there are many of them, and when the
-encoder brings its masked-language-model head.
-Do not use it where time is short, for it takes twice as long and more; nor with some hundreds of short texts and an
-encoder made for sentence embeddings, which brings no such head: there is next to nothing to learn from.
+Use it when the texts are unlike those that the encoder was pretrained on, when there are many of them (``--unlabeled``
+adds some without labels), and when the encoder brings its masked-language-model head.
+Do not use it where time is short, for it takes more than twice as long; nor with some hundreds of texts and an encoder
+that brings no such head. On 300 movie reviews (the embedded encoder, one seed, one rate) 73.4 % of 500 test texts were
+right, with 3,000 further texts 72.6 %, and with full alone 75.6 %, all within chance; perplexity fell from 47,000 to
+265, with the further texts to 202 (who guesses by frequency: 2,570 and 1,010).
 
 Range: that of the way that follows, at whose rates it learns; further pretraining learns at 1e-4 where that range is in
 its middle. The passes are so many more that the way that follows has as many as alone.
