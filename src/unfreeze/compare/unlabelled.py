@@ -120,7 +120,7 @@ def refuse_idle(plans: Mapping[str, Plan], outline: Outline) -> None:
             masking = cls().plan(outline).masking
             others += [name] if masking and masking.reads_unlabelled else []
     raise SettingsError(
-        f"{OPTION}: {listed(list(plans))} cannot read texts without labels. Name a way that can among --strategies "
+        f"{OPTION}: {listed(list(plans))} cannot read texts without labels. Name a way that can "
         f"({', '.join(others)}), or leave {OPTION} away"
     )
 
