@@ -10,7 +10,8 @@ Use it when runs of ``full`` with other seeds differ by much, or stay at the mos
 Do not use it when the encoder was made to be read at the top (sentence embeddings such as all-MiniLM): its last layer
 is what was tuned for that; nor when it has few layers, of which even one is a large share.
 
-Range: 3e-5 to 3e-4, that of ``full``: everything but the drawn layers is fine-tuned as there.
+Range: 3e-5 to 3e-4, that of ``full``: everything but the drawn layers is fine-tuned as there. On 300 movie reviews (the
+embedded encoder, one seed, 9.5e-5) it came as far as ``full``, 76 points, in seven epochs instead of three.
 """
 
 from dataclasses import dataclass, replace
