@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import load_file
 
 import unfreeze
 from rows import QUICK, opinions, write_jsonl
 from unfreeze.cli import main
 from unfreeze.encoders.outline import Outline
 from unfreeze.errors import SettingsError
-from unfreeze.strategies import description_of, spelling_of, strategy_named
+from unfreeze.plan import Masking, Objective
+from unfreeze.strategies import adds_modules, description_of, spelling_of, strategy_named
 
 MINE = """
 summary = "The head, then the top layers slowly."
@@ -105,6 +107,21 @@ HEAD = '[[stage]]\nlearns = ["head"]\n'
         ("learning_rate = [1e-3, 1e-4]\n" + HEAD, "learning_rate is the lowest and the highest"),
         ("num_train_epochs = 0\n" + HEAD, "num_train_epochs is a whole number"),
         ("summary = 3\n" + HEAD, "summary is a line of text"),
+        (HEAD + "objective = 'masked'", "stage 1: objective has weights, such as {task = 1, masked = 0.1}"),
+        (HEAD + "objective = {maked = 1}", "objective: there is no key named 'maked'. Did you mean 'masked'?"),
+        (HEAD + "objective = {task = -1}", "weights are numbers of 0 or more; got [-1]"),
+        (HEAD + "objective = {task = 0}", "one of task, masked, contrastive has a weight above 0"),
+        (HEAD + "objective = {masked = 1, unit = 'words'}", "there is no unit named 'words'. Did you mean 'word'?"),
+        (HEAD + "objective = {masked = 1, share = 2}", "share is that of the units that are hidden"),
+        (HEAD + "objective = {task = 1, share = 0.2}", "so masked needs a weight above 0"),
+        (HEAD + "objective = {contrastive = 1}", "the head never learns"),
+        (HEAD + "objective = {task = 1, masked = 1}", 'masked head" belongs into learns where masked has a weight'),
+        (HEAD + "[[stage]]\nstart = 0.5\nlearns = ['masked head']", '"masked head" belongs into learns'),
+        (
+            "[[stage]]\nlearns = ['head', 'masked head']\nobjective = {task = 1, masked = 1, contrastive = 1, "
+            "unit = 'entity'}",
+            "not both",
+        ),
     ],
 )
 def test_what_is_wrong_in_a_file_is_told_with_its_place_and_the_cure(text: str, said: str, tmp_path: Path) -> None:
@@ -158,3 +175,54 @@ def test_a_file_is_compared_shown_and_planned_like_any_other_way(
     (arm,) = (arm for arm in made.record["arms"] if arm["name"].startswith("mine.toml@"))
     assert arm["summary"] == "The head, then the top layers slowly."
     assert arm["state"] == "done"
+
+
+HIDING = """
+learning_rate = [1e-3, 2e-3]
+num_train_epochs = 5
+min_steps = 8
+
+[[stage]]
+learns = "masked head"
+rate = 10
+objective = { masked = 1 }
+
+[[stage]]
+start = 0.2
+learns = ["encoder", "masked head"]
+objective = { masked = 0.5, contrastive = 1, unit = "span", share = 0.3 }
+
+[[stage]]
+start = 0.6
+learns = "everything"
+"""
+
+
+def test_a_stage_may_say_what_is_minimised(tmp_path: Path) -> None:
+    mine = strategy_named(written(tmp_path, HIDING))
+    first, second, third = mine.plan(outline()).stages
+    assert first.objective == Objective(0.0, 1.0, Masking("word", 0.15))
+    assert second.objective == Objective(0.0, 0.5, Masking("span", 0.3), 1.0)
+    assert third.objective == Objective()
+    assert adds_modules(mine)
+    assert mine.search.kind == "sequence"
+    assert not adds_modules(strategy_named(written(tmp_path)))
+    entities = (
+        HEAD.replace('"head"', '"head", "masked head"') + 'objective = { task = 1, masked = 0.1, unit = "entity" }'
+    )
+    assert strategy_named(written(tmp_path, entities)).search.kind == "token"
+
+
+def test_stages_that_hide_words_and_compare_texts_are_trained_from_a_file(
+    tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
+    file, mine = write_jsonl(tmp_path / "rows.jsonl", opinions(60)), written(tmp_path, HIDING)
+    usual: Any = {"folds": 1, "seeds": 1, "tuning": 0, **QUICK}
+    ways = ("untouched", mine)
+    made = unfreeze.compare(file, strategies=ways, model=str(tiny_encoder_dir), output_dir=tmp_path / "out", **usual)
+    (path,) = (path for path in (made.folder / "trials").glob("*/result.json") if "untouched" not in path.parent.name)
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert [row["score"] is None for row in record["curve"]] == [True, True, True, False, False]
+    assert record["best_epoch"] > 3
+    assert record["masked"]["after"]["loss"] < record["masked"]["before"]["loss"]
+    assert not any("masked_head" in name for name in load_file(made.folder / "model" / "model.safetensors"))
