@@ -1,6 +1,7 @@
 """A process that loads saved models all through a test run: as strange to the trainer as a fresh one, started once."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ class Reloader:
             self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(arguments) + "\n")
+        self._process.stdin.write(json.dumps([str(Path.cwd()), *arguments]) + "\n")
         self._process.stdin.flush()
         return str(json.loads(self._process.stdout.readline()))
 
@@ -37,7 +38,9 @@ def serve() -> None:
     for line in sys.stdin:
         complaint = ""
         try:
-            main(json.loads(line))
+            folder, *arguments = json.loads(line)
+            os.chdir(folder)  # paths may be relative to where the asking test is
+            main(arguments)
         except Exception as error:
             complaint = f"{type(error).__name__}: {error}"
         print(json.dumps(complaint), file=answers, flush=True)
