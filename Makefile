@@ -41,7 +41,7 @@ demo: $(STAMP)
 	@$(OFFLINE) $(BIN)/unfreeze demo $(DEMO_ARGS)
 
 test: $(STAMP)
-	$(OFFLINE) $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --cov --cov-report=term --cov-report=json $(TEST_ARGS)
+	$(OFFLINE) $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal --cov --cov-report=term --cov-report=json $(TEST_ARGS)
 	@$(BIN)/python tools/gates.py --coverage coverage.json
 
 # What the other side needs and the library does not.
