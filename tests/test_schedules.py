@@ -118,6 +118,14 @@ HEAD = '[[stage]]\nlearns = ["head"]\n'
         (HEAD + "objective = {task = 1, masked = 1}", 'masked head" belongs into learns where masked has a weight'),
         (HEAD + "[[stage]]\nstart = 0.5\nlearns = ['masked head']", '"masked head" belongs into learns'),
         (
+            "[[stage]]\nlearns = ['masked head']\nobjective = {masked = 1}\n"
+            "[[stage]]\nstart = 0.5\nlearns = ['head', 'masked head']",
+            '"masked head" belongs into learns',
+        ),
+        ("[[stage]]\nlearns = ['head']\nstart = nan", "stage 1: start is a fraction"),
+        ("[[stage]]\nlearns = ['head', ['top']]", "learns takes parts such as"),
+        ("[[stage]]\nlearns = ['head', {part = ['top']}]", "learns takes parts such as"),
+        (
             "[[stage]]\nlearns = ['head', 'masked head']\nobjective = {task = 1, masked = 1, contrastive = 1, "
             "unit = 'entity'}",
             "not both",
