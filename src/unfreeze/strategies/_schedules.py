@@ -26,6 +26,9 @@ _OBJECTIVE_KEYS = (*_WEIGHTS, "unit", "share")
 _SHARES: Mapping[str, float] = {"word": 0.15, "span": 0.15, "entity": 0.5}
 """Of the units that are hidden in one pass, unless the user says otherwise: as tapt and entity-mask have it."""
 
+_READ: dict[str, "Schedule"] = {}
+"""By name, what this process has read: who changes a file for the next comparison does not end the one under way."""
+
 MASKED_HEAD = "masked head"
 _PARTS = ("head", "top", "embeddings", "encoder", "everything", MASKED_HEAD)
 _LAYERS = re.compile(r"layer (\d+)|layers (\d+) ?[-–] ?(\d+)|layers (top|bottom) (\d+)")
@@ -87,7 +90,7 @@ def is_schedule(spelling: str) -> bool:
 
 
 def read_schedule(spelling: str) -> Schedule:
-    """The schedule in a file; with a mark of its content, only that.
+    """The schedule in a file; with a mark of its content only that, as this process has read it before or finds it.
 
     Args:
         spelling: a path, or a path and a mark, as ``Schedule.name`` has it.
@@ -95,6 +98,8 @@ def read_schedule(spelling: str) -> Schedule:
     Raises:
         SettingsError: there is no such file, it is no TOML, or says what cannot be: all problems at once.
     """
+    if spelling in _READ:  # never a mere path, which is read anew
+        return _READ[spelling]
     path, expected = _SPELLING.fullmatch(spelling).groups()  # type: ignore[union-attr]
     try:
         content = Path(path).read_bytes()
@@ -109,7 +114,8 @@ def read_schedule(spelling: str) -> Schedule:
     problems = list(_problems(said, path))
     if problems:
         raise SettingsError("\n".join(problems))
-    return _made(said, f"{path}@{mark}")
+    made = _READ[f"{path}@{mark}"] = _made(said, f"{path}@{mark}")
+    return made
 
 
 def _made(said: Mapping[str, Any], name: str) -> Schedule:
