@@ -83,8 +83,8 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _in_order(arms: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Best first; what has no score comes last."""
-    return sorted(arms, key=lambda arm: (arm["score"] is None, -(arm["score"] or 0.0), arm["name"]))
+    """Best first, equal scores as they are chosen among; what has no score comes last."""
+    return sorted(arms, key=lambda a: (a["score"] is None, -(a["score"] or 0.0), a["stored_bytes"] or 0, a["name"]))
 
 
 def _rests(rests: Mapping[str, Any]) -> str:
