@@ -218,7 +218,7 @@ def _notes(arm: Mapping[str, Any], chosen: str | None) -> Text:
     notes += [f"{arm[key]} of {arm['runs']} {word}" for key, word in _DEGENERATE if arm[key] and arm["state"] == "done"]
     for gate in arm.get("gates") or ():
         did = "opened" if gate["opened"] else "not opened"
-        notes.append(f"{gate['opens']} {did} in {gate['runs']} of {counted(arm['runs'], 'run')}")
+        notes.append(f"{gate['opens']} {did} in {gate['runs']} of {counted(gate.get('of', arm['runs']), 'run')}")
     return Text(", ".join(notes))
 
 

@@ -159,7 +159,7 @@ def _gate(found: Mapping[str, Any], runs: int) -> str:
     scores = sorted({points(score) for score in found["scores"]}, key=float)
     at = f", at {' to '.join(scores[:: max(1, len(scores) - 1)])} points" if scores else ""
     did = "opened" if found["opened"] else "stayed frozen, and training ended there"
-    number = f"in {found['runs']} of {counted(runs, 'run')}"
+    number = f"in {found['runs']} of {counted(found.get('of', runs), 'run')}"
     return f"{percent(found['start'])} into training, {found['opens']} {did} {number}{at}: {found['because']}"
 
 
