@@ -13,7 +13,7 @@ from unfreeze.cli import main
 from unfreeze.encoders.outline import Outline
 from unfreeze.errors import SettingsError
 from unfreeze.plan import Masking, Objective
-from unfreeze.strategies import adds_modules, description_of, spelling_of, strategy_named
+from unfreeze.strategies import _schedules, adds_modules, description_of, spelling_of, strategy_named
 
 MINE = """
 summary = "The head, then the top layers slowly."
@@ -118,6 +118,14 @@ HEAD = '[[stage]]\nlearns = ["head"]\n'
         (HEAD + "objective = {task = 1, masked = 1}", 'masked head" belongs into learns where masked has a weight'),
         (HEAD + "[[stage]]\nstart = 0.5\nlearns = ['masked head']", '"masked head" belongs into learns'),
         (
+            "[[stage]]\nlearns = ['masked head']\nobjective = {masked = 1}\n"
+            "[[stage]]\nstart = 0.5\nlearns = ['head', 'masked head']",
+            '"masked head" belongs into learns',
+        ),
+        ("[[stage]]\nlearns = ['head']\nstart = nan", "stage 1: start is a fraction"),
+        ("[[stage]]\nlearns = ['head', ['top']]", "learns takes parts such as"),
+        ("[[stage]]\nlearns = ['head', {part = ['top']}]", "learns takes parts such as"),
+        (
             "[[stage]]\nlearns = ['head', 'masked head']\nobjective = {task = 1, masked = 1, contrastive = 1, "
             "unit = 'entity'}",
             "not both",
@@ -141,13 +149,17 @@ def test_all_problems_of_a_file_come_at_once_and_a_missing_file_is_named(tmp_pat
         strategy_named(str(tmp_path / "none.toml"))
 
 
-def test_another_content_is_another_way(tmp_path: Path) -> None:
+def test_another_content_is_another_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path)
-    before = spelling_of(strategy_named(path))
+    first = strategy_named(path)
+    before = spelling_of(first)
     assert before.startswith(f"{path}@")
-    assert strategy_named(before) == strategy_named(path)
+    assert strategy_named(before) == first
     written(tmp_path, MINE.replace("0.5\n", "0.6\n"))
     assert spelling_of(strategy_named(path)) != before
+    assert strategy_named(before) == first, "a comparison under way goes on with what it has read"
+    assert description_of(before).summary == "The head, then the top layers slowly."
+    monkeypatch.setattr(_schedules, "_READ", {})  # as in a process that has not read it
     with pytest.raises(SettingsError, match="has changed since"):
         strategy_named(before)
 

@@ -177,11 +177,13 @@ class Finisher:
     ) -> None:
         base = self._material.encoder.hub_id or self._material.encoder.name
         whole = replace(trained, model=merged(arm.strategy, trained.model))
-        with TemporaryDirectory(prefix="unfreeze-") as beside:
+        with TemporaryDirectory(prefix="unfreeze-") as temporary:
             about = self._about(whole, arm, rows=rows, epochs=epochs, temperature=temperature)
-            about["part_loads_with"] = save_part(arm.strategy, trained.model, folder=Path(beside) / PART, base=base)
+            beside = Path(temporary) / about["folder"]  # the line that loads a part names it, as that of the model does
+            beside.mkdir()
+            about["part_loads_with"] = save_part(arm.strategy, trained.model, folder=beside / PART, base=base)
             record["handed_over"] = about
-            save_model(whole, self._material, folder=self._target, card=render_card(record), beside=Path(beside))
+            save_model(whole, self._material, folder=self._target, card=render_card(record), beside=beside)
         about["reload_check"] = self._reloaded(whole)
 
     def _decide(self, key: str, record: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from unfreeze.compare.arms import make_arms
 from unfreeze.compare.material import LIMIT_BYTES, Material, Sources, limit_within, prepare
 from unfreeze.compare.memory import Gauge, Peaks, Room, as_option, needs
 from unfreeze.compare.numerals import sized
-from unfreeze.compare.pricing import Speed, measure_speed, outline_of, price_of_trial, with_own_outline
+from unfreeze.compare.pricing import FORWARD, Speed, measure_speed, outline_of, price_of_trial, with_own_outline
 from unfreeze.encoders.head_settings import HeadSettings
 from unfreeze.encoders.loading import load_encoder
 from unfreeze.engine import machine
@@ -206,6 +206,18 @@ def test_a_head_that_is_more_than_linear_needs_memory_and_time_for_itself(materi
     assert prices[-1] > prices[0]
     mean = price_of_trial(replace(linear, heads=deep.heads[-2:]), material, speed=speed)
     assert mean == pytest.approx((prices[-2] + prices[-1]) / 2)
+
+
+def test_layers_that_have_learned_and_are_frozen_again_are_priced_as_run_forward(material: Material) -> None:
+    names = ["full", "contrastive:until=0.5", "lp-ft:probe=0.5"]
+    arms = make_arms(names, material, tuning=1, overrides={"num_train_epochs": 4}, seed=0)
+    speed = Speed(1e-4, 1e-3, outline_of(material, arms[0], runtime=RUNTIME))
+    full, pairs, probing = (
+        next(price_of_trial(arm, material, speed=speed) for arm in arms if arm.name.startswith(name[:4]))
+        for name in names
+    )
+    # Half of both is spent on the head alone; of lp-ft's encoder the states are remembered, of the other's none can be.
+    assert (full - pairs) / (full - probing) == pytest.approx(1 - FORWARD)
 
 
 def test_a_way_that_adds_modules_is_priced_by_what_it_adds(material: Material) -> None:

@@ -163,8 +163,8 @@ def test_what_gates_decided_is_counted_over_runs() -> None:
     row = arm_row(outcome, TASK, steps_per_epoch=100)
     told = {"start": 0.3, "opens": "layer 5"}
     assert row["gates"] == [
-        told | {"opened": True, "because": "low", "runs": 2, "scores": [0.7, 0.8]},
-        told | {"opened": False, "because": "reached", "runs": 1, "scores": [0.96]},
+        told | {"opened": True, "because": "low", "runs": 2, "of": 3, "scores": [0.7, 0.8]},
+        told | {"opened": False, "because": "reached", "runs": 1, "of": 3, "scores": [0.96]},
     ]
     assert row["stored_bytes"] == 40, "what the run needs that opened the most"
     assert arm_row(an_outcome([[1, 1]]), TASK, steps_per_epoch=100)["gates"] == []

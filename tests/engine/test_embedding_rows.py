@@ -9,7 +9,10 @@ import torch
 from runs import RUNTIME, SETTINGS, differing, make_data, make_features, make_model, weights_of, without_dropout
 from tiny import FAMILIES
 from unfreeze.engine import training
+from unfreeze.engine.contrastive import Contrastive
+from unfreeze.engine.dropout import Dropout
 from unfreeze.engine.embedding_rows import EmbeddingRows
+from unfreeze.engine.gradients import BatchGradients
 from unfreeze.engine.settings import CHOICES
 from unfreeze.engine.training import Run
 from unfreeze.strategies import strategy_named
@@ -59,6 +62,21 @@ def test_with_another_optimizer_too_the_weights_are_the_same_bits(family, optim,
     theirs, other = trained(encoder_of(family), **how)
     assert other._gradients.rows.instead == {}
     assert differing(weights_of(ours), weights_of(theirs)) == set()
+
+
+def test_two_passes_of_one_step_add_their_gradients(encoder_of):
+    """The task's loss and that of pairs each go through the batch; autograd, which sums, is the reference."""
+    encoder, found = without_dropout(encoder_of("bert")), []
+    for rows in (EmbeddingRows, lambda _: EmbeddingRows(None)):
+        model, outline = make_model(encoder)
+        usual = {"runtime": RUNTIME, "dropout": Dropout(model, seed=0), "rows": rows(model)}
+        for step, size in enumerate((24, 12, 6)):  # of the second step nothing may be left of the first
+            model.zero_grad()
+            BatchGradients(model, outline, **usual).add(FEATURES[:size], start=None, number=size)
+            Contrastive(model, outline, **usual).add(FEATURES[size - 6 : size], start=None, weight=0.5 + step)
+            found.append(model.get_input_embeddings().weight.grad.clone())
+    for ours, theirs in zip(found[:3], found[3:], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("optim", CHOICES["optim"])

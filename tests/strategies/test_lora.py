@@ -107,19 +107,20 @@ def test_the_merged_model_is_the_familys_own_and_the_trained_one_stays_as_it_is(
 def test_the_updates_alone_are_read_by_peft_and_give_the_same_logits_head_included(family, encoder_of, tmp_path):
     encoder = encoder_of(family)
     model = trained(encoder, "lora")
-    line = save_part(strategy_named("lora"), model, folder=tmp_path / "adapter", base=str(encoder.folder))
+    folder = tmp_path / "model" / "adapter"
+    line = save_part(strategy_named("lora"), model, folder=folder, base=str(encoder.folder))
     here = logits_of(model, FEATURES, runtime=RUNTIME)
     scope = {"peft": peft, "transformers": transformers}
     exec(
-        line.replace("import peft; ", "again = ").replace('"adapter"', "folder"),
-        scope | (own := {"folder": tmp_path / "adapter"}),
+        line.replace("import peft; ", "again = ").replace('"model/adapter"', "folder"),
+        scope | (own := {"folder": folder}),
         own,
     )
     there = logits_of(own["again"].eval(), FEATURES, runtime=RUNTIME)
     for first, second in zip(here, there, strict=True):
         np.testing.assert_allclose(second, first, rtol=1e-5, atol=1e-6)
     assert str(encoder.folder) in line
-    stored = sum(path.stat().st_size for path in (tmp_path / "adapter").iterdir())
+    stored = sum(path.stat().st_size for path in folder.iterdir())
     assert stored < sum(p.numel() for p in model.parameters())
 
 

@@ -54,6 +54,12 @@ def test_the_other_way_s_stages_fill_what_is_left_at_the_rates_they_would_have(e
         assert scales == pytest.approx(theirs.lr_scales)
 
 
+def test_the_other_way_s_gates_are_asked(encoder_of):
+    _, outline, plan = prepared(encoder_of("bert"), "tapt:then=staged")
+    assert [stage.gate for stage in plan.stages[2:]] == [s.gate for s in strategy_named("staged").plan(outline).stages]
+    assert plan.stages[-1].gate is not None
+
+
 @pytest.mark.parametrize("then", ["full", "head-only", "last-k", "lp-ft", "gradual"])
 def test_the_other_way_is_searched_as_alone_and_further_pretraining_learns_at_1e_4(then, encoder_of):
     ours, alone = strategy_named(f"tapt:then={then}").search, STRATEGIES[then].search

@@ -30,7 +30,7 @@ def results(record: Mapping[str, Any]) -> str:
         ("learns", "right"),
         ("", "left"),
     )
-    arms = sorted(record["arms"], key=lambda arm: (arm["floor"], arm["score"] is None, -(arm["score"] or 0.0)))
+    arms = sorted(record["arms"], key=_rank)
     chosen = (record["handed_over"] or {}).get("name")
     for arm in arms:
         low_high = "" if arm["interval"] is None else "–".join(map(points, arm["interval"]))
@@ -204,6 +204,11 @@ def _named(arm: Mapping[str, Any]) -> Text:
     return Text(f"{arm['number']} {arm['name']}" if arm["number"] else str(arm["name"]))
 
 
+def _rank(arm: Mapping[str, Any]) -> tuple[bool, bool, float, int, str]:
+    """Floors last, best first; equal scores as they are chosen among."""
+    return arm["floor"], arm["score"] is None, -(arm["score"] or 0.0), arm.get("stored_bytes") or 0, arm["name"]
+
+
 def _notes(arm: Mapping[str, Any], chosen: str | None) -> Text:
     notes = [f"{arm['state']}: {arm['reason']}"] if arm["state"] not in ("done", "left") else []
     notes += ["left the race"] if arm["state"] == "left" else []
@@ -213,7 +218,7 @@ def _notes(arm: Mapping[str, Any], chosen: str | None) -> Text:
     notes += [f"{arm[key]} of {arm['runs']} {word}" for key, word in _DEGENERATE if arm[key] and arm["state"] == "done"]
     for gate in arm.get("gates") or ():
         did = "opened" if gate["opened"] else "not opened"
-        notes.append(f"{gate['opens']} {did} in {gate['runs']} of {counted(arm['runs'], 'run')}")
+        notes.append(f"{gate['opens']} {did} in {gate['runs']} of {counted(gate.get('of', arm['runs']), 'run')}")
     return Text(", ".join(notes))
 
 

@@ -164,8 +164,10 @@ def price_of_trial(arm: Arm, material: Material, *, speed: Speed) -> float:
     work = statistics.fmean(_share_of_head(head, material, speed.outline) for head in arm.heads)
     for stage, end in zip(plan.stages, ends, strict=True):
         frozen, objective = outline.frozen_depth(stage.trainable), stage.objective
+        # A layer that learned before and is frozen now has no remembered states: it is run forward.
+        moved = frozen - outline.frozen_depth(plan.touched_by(stage))
         passes = (objective.task > 0) + (objective.contrastive > 0)
-        work += (end - stage.start) * passes * (depth - frozen) / depth
+        work += (end - stage.start) * passes * (depth - frozen + FORWARD * moved) / depth
         # What is hidden differs from step to step, so nothing of it can be remembered: a frozen layer is run forward.
         again = hidden * (objective.masked > 0) * (MASKED * (depth - frozen) + FORWARD * frozen) / depth
         work += (end - stage.start) * again

@@ -81,11 +81,17 @@ def _masked(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def _gates(outcome: ArmOutcome) -> list[dict[str, Any]]:
-    """What runs decided at the gates of their plan: for each gate, and each reason, how many and with which scores."""
+    """What runs decided at the gates of their plan: for each gate, and each reason, how many of how many, which scores.
+
+    Where runs look at no validation rows, those decided that chose their settings, which may be fewer.
+    """
     found: dict[tuple[int, bool, str], dict[str, Any]] = {}
-    for gate in (gate for record in _validated(outcome).values() for gate in record.get("gates", ())):
+    decided = _validated(outcome)
+    for gate in (gate for record in decided.values() for gate in record.get("gates", ())):
         told = {key: gate[key] for key in ("start", "opens", "opened", "because")}
-        line = found.setdefault((gate["stage"], not gate["opened"], gate["because"]), told | {"runs": 0, "scores": []})
+        line = found.setdefault(
+            (gate["stage"], not gate["opened"], gate["because"]), told | {"runs": 0, "of": len(decided), "scores": []}
+        )
         line["runs"] += 1
         line["scores"] += [] if gate["score"] is None else [gate["score"]]
     return [found[key] for key in sorted(found)]

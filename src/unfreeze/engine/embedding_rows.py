@@ -96,8 +96,12 @@ class EmbeddingRows:
             touched = torch.searchsorted(self._shown, touched)
         if self._buffer is None:
             self._buffer = torch.zeros_like(target)
-        elif self._touched is not None:
-            self._buffer[self._touched] = 0.0
-        self._buffer[touched] = gradient
-        self._touched = touched
+        if target.grad is not None and self._touched is not None:  # of an earlier pass in the same step
+            self._buffer[touched] += gradient
+            self._touched = torch.cat([self._touched, touched]).unique()
+        else:
+            if self._touched is not None:
+                self._buffer[self._touched] = 0.0
+            self._buffer[touched] = gradient
+            self._touched = touched
         target.grad = self._buffer

@@ -31,7 +31,7 @@ class MaskedLanguage:
     Args:
         model: with a masked-language-model head beside its own.
         outline: its parts.
-        masking: what is hidden.
+        masking: what is hidden, unless ``add`` is told otherwise.
         runtime: how to compute.
         dropout: the run's.
         seed: of what is hidden in each step.
@@ -56,26 +56,29 @@ class MaskedLanguage:
         hidden = (targets != IGNORED).nonzero().flatten()
         return self._head(states[hidden]).float(), targets[hidden]
 
-    def add(self, features: Sequence[Feature], *, step: int, weight: float) -> float:
+    def add(self, features: Sequence[Feature], *, step: int, weight: float, masking: Masking | None = None) -> float:
         """Add the gradient of a batch's mean loss, times a weight, to the parameters that learn.
 
         Args:
             features: of the batch; those in which nothing can be hidden add nothing.
             step: number of the step, which with the seed decides what is hidden.
             weight: of the loss.
+            masking: what is hidden; None for the usual.
 
         Returns:
             The mean loss over the hidden tokens, in nats; 0 where there is none.
         """
-        hidden = self._hidden(features, np.random.default_rng([self._seed, step, _DRAW]))
+        hidden = self._hidden(features, np.random.default_rng([self._seed, step, _DRAW]), masking)
         number = sum(target != IGNORED for feature in hidden for target in feature.targets)
         if not number:
             return 0.0
         return self._gradients.add(hidden, start=None, number=number / weight) / number
 
-    def _hidden(self, features: Sequence[Feature], draw: np.random.Generator) -> list[Feature]:
-        head = self._head
-        return masked(features, self._masking, mask_token_id=head.mask_token_id, usable=self._usable, draw=draw)
+    def _hidden(
+        self, features: Sequence[Feature], draw: np.random.Generator, masking: Masking | None = None
+    ) -> list[Feature]:
+        what, mask = masking or self._masking, self._head.mask_token_id
+        return masked(features, what, mask_token_id=mask, usable=self._usable, draw=draw)
 
     def measured(self, known: Sequence[Feature], features: Sequence[Feature]) -> dict[str, Any]:
         """How well hidden tokens are predicted, beside who guesses by frequency. The same tokens whenever it is asked.

@@ -220,8 +220,9 @@ class Run:
                 [self._data.features[p] for p in some] for some in (self._data.train, self._data.validation)
             )
             found = self._masked.measured([*known, *self._data.unlabelled], features)
+            further = len(self._data.unlabelled) if self._plan.masking.reads_unlabelled else 0  # type: ignore[union-attr]
             read = (self._state.epoch * self._steps + self._state.batch) * self._settings.per_device_train_batch_size
-            self._state.masked[when] = found | {"unlabelled": min(read, len(self._data.unlabelled))}
+            self._state.masked[when] = found | {"unlabelled": min(read, further)}
 
     def _done(self) -> bool:
         state = self._state
@@ -313,10 +314,12 @@ class Run:
             loss = self._gradients.add(features, start=self._start(places), number=number / objective.task)
             state.most_tokens = self._gradients.most_tokens
             state.loss_sum, state.targets = state.loss_sum + loss, state.targets + number
-        if self._masked and objective.masked:
-            size, further = self._settings.per_device_train_batch_size, self._data.unlabelled
+        if self._masked and objective.masking:
+            size, masking = self._settings.per_device_train_batch_size, objective.masking
+            further = self._data.unlabelled if masking.reads_unlabelled else ()
             beside = [further[i] for i in in_turn(len(further), step=step, size=size, seed=self._settings.seed)]
-            loss += self._masked.add([*features, *beside], step=step, weight=objective.masked)
+            texts = [*features, *beside]
+            loss += self._masked.add(texts, step=step, weight=objective.masked, masking=masking)
         if objective.contrastive:
             loss += self._contrastive.add(features, start=self._start(places), weight=objective.contrastive)
         return loss

@@ -177,7 +177,7 @@ def _scores(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _ranked(arms: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     scored = [arm for arm in arms if arm["state"] == "done" and arm["score"] is not None]
-    return sorted(scored, key=lambda arm: (arm["floor"], -arm["score"], arm["name"]))
+    return sorted(scored, key=lambda arm: (arm["floor"], -arm["score"], arm["stored_bytes"] or 0, arm["name"]))
 
 
 def _data(record: Mapping[str, Any]) -> Iterator[str]:

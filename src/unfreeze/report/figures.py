@@ -114,7 +114,7 @@ def _lines(arm: Mapping[str, Any]) -> list[list[tuple[float, float]]]:
 
 def _scored(record: Mapping[str, Any], *, floor: bool) -> list[Mapping[str, Any]]:
     arms = [a for a in record["arms"] if a["floor"] == floor and a["state"] == "done" and a["score"] is not None]
-    return sorted(arms, key=lambda arm: (-arm["score"], arm["name"]))
+    return sorted(arms, key=lambda arm: (-arm["score"], arm["stored_bytes"] or 0, arm["name"]))
 
 
 @dataclass(frozen=True, slots=True)

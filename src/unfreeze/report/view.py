@@ -83,8 +83,8 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _in_order(arms: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Best first; what has no score comes last."""
-    return sorted(arms, key=lambda arm: (arm["score"] is None, -(arm["score"] or 0.0), arm["name"]))
+    """Best first, equal scores as they are chosen among; what has no score comes last."""
+    return sorted(arms, key=lambda a: (a["score"] is None, -(a["score"] or 0.0), a["stored_bytes"] or 0, a["name"]))
 
 
 def _rests(rests: Mapping[str, Any]) -> str:
@@ -159,7 +159,7 @@ def _gate(found: Mapping[str, Any], runs: int) -> str:
     scores = sorted({points(score) for score in found["scores"]}, key=float)
     at = f", at {' to '.join(scores[:: max(1, len(scores) - 1)])} points" if scores else ""
     did = "opened" if found["opened"] else "stayed frozen, and training ended there"
-    number = f"in {found['runs']} of {counted(runs, 'run')}"
+    number = f"in {found['runs']} of {counted(found.get('of', runs), 'run')}"
     return f"{percent(found['start'])} into training, {found['opens']} {did} {number}{at}: {found['because']}"
 
 

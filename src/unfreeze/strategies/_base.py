@@ -173,7 +173,8 @@ def save_part(strategy: Strategy, model: Any, *, folder: Path, base: str) -> str
         base: what it belongs to: the encoder's name or folder.
 
     Returns:
-        The line of code that loads it from ``folder``; None where there is nothing to store apart.
+        The line of code that loads it from the last two parts of ``folder``; None where there is nothing to store
+        apart.
     """
     return strategy.save_part(model, folder=folder, base=base) if hasattr(strategy, "save_part") else None
 

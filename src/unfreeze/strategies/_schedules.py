@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -24,6 +25,9 @@ _WEIGHTS, _UNITS = ("task", "masked", "contrastive"), ("word", "span", "entity")
 _OBJECTIVE_KEYS = (*_WEIGHTS, "unit", "share")
 _SHARES: Mapping[str, float] = {"word": 0.15, "span": 0.15, "entity": 0.5}
 """Of the units that are hidden in one pass, unless the user says otherwise: as tapt and entity-mask have it."""
+
+_READ: dict[str, "Schedule"] = {}
+"""By name, what this process has read: who changes a file for the next comparison does not end the one under way."""
 
 MASKED_HEAD = "masked head"
 _PARTS = ("head", "top", "embeddings", "encoder", "everything", MASKED_HEAD)
@@ -86,7 +90,7 @@ def is_schedule(spelling: str) -> bool:
 
 
 def read_schedule(spelling: str) -> Schedule:
-    """The schedule in a file; with a mark of its content, only that.
+    """The schedule in a file; with a mark of its content only that, as this process has read it before or finds it.
 
     Args:
         spelling: a path, or a path and a mark, as ``Schedule.name`` has it.
@@ -94,6 +98,8 @@ def read_schedule(spelling: str) -> Schedule:
     Raises:
         SettingsError: there is no such file, it is no TOML, or says what cannot be: all problems at once.
     """
+    if spelling in _READ:  # never a mere path, which is read anew
+        return _READ[spelling]
     path, expected = _SPELLING.fullmatch(spelling).groups()  # type: ignore[union-attr]
     try:
         content = Path(path).read_bytes()
@@ -108,7 +114,8 @@ def read_schedule(spelling: str) -> Schedule:
     problems = list(_problems(said, path))
     if problems:
         raise SettingsError("\n".join(problems))
-    return _made(said, f"{path}@{mark}")
+    made = _READ[f"{path}@{mark}"] = _made(said, f"{path}@{mark}")
+    return made
 
 
 def _made(said: Mapping[str, Any], name: str) -> Schedule:
@@ -181,7 +188,10 @@ def _problems_together(stages: Sequence[Mapping[str, Any]], path: str) -> Iterat
     if not any(names & {"head", "everything"} for names in taught):
         yield f'{path}: the head never learns; it is new, so put "head" into learns where the task\'s loss has a weight'
     hidden = [objective.get("unit", "word") for objective in objectives if objective.get("masked")]
-    if bool(hidden) != any(MASKED_HEAD in names for names in learns):
+    heads = [
+        (MASKED_HEAD in names, objective.get("masked")) for names, objective in zip(learns, objectives, strict=True)
+    ]
+    if bool(hidden) != any(head for head, _ in heads) or any(head and not hides for head, hides in heads):
         yield f'{path}: "{MASKED_HEAD}" belongs into learns where masked has a weight, and nowhere else'
     if "entity" in hidden and any(objective.get("contrastive") for objective in objectives):
         yield f"{path}: entities are hidden in entity recognition, and texts are compared in classification: not both"
@@ -226,9 +236,11 @@ def _problems_of_objective(said: Any, where: str) -> Iterator[str]:
         yield f"{where}: unit and share say what is hidden, so masked needs a weight above 0"
 
 
-def _told(stage: Mapping[str, Any]) -> Iterator[Any]:
+def _told(stage: Mapping[str, Any]) -> Iterator[str]:
     for one in _learns(stage) if stage.get("learns") else ():
-        yield one.get("part") if isinstance(one, dict) else one
+        part = one.get("part") if isinstance(one, dict) else one
+        if isinstance(part, str):  # of others it is told already
+            yield part
 
 
 def _rate_of(table: Mapping[str, Any], where: str) -> Iterator[str]:
@@ -242,7 +254,7 @@ def _unknown(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> It
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and not isnan(value)
 
 
 def _names(part: str, outline: Outline, where: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ what full fine-tuning costs; nor when data are many, where it falls behind full 
 Range: 3e-4 to 1e-2, 10 to 30 times that of full fine-tuning: an update begins at zero and is a product of two factors.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,9 @@ class Lora:
         if not type(model).__module__.startswith("transformers."):
             return None
         save_low_rank(model, folder, base=base)
-        made = f'transformers.{type(model).__name__}.from_pretrained("{base}", num_labels={model.config.num_labels})'
-        return f'import peft; peft.PeftModel.from_pretrained({made}, "{folder.name}")'
+        encoder = json.dumps(base, ensure_ascii=False)  # a folder of Windows has backslashes
+        made = f"transformers.{type(model).__name__}.from_pretrained({encoder}, num_labels={model.config.num_labels})"
+        return f'import peft; peft.PeftModel.from_pretrained({made}, "{folder.parent.name}/{folder.name}")'
 
     def plan(self, outline: Outline) -> Plan:
         """One stage in which the updates and the head are trainable."""

@@ -119,4 +119,4 @@ class Tapt:
         left = 1 - self.until
         kept = ((tuple(name for name in group.names if name not in without), group.lr_scale) for group in stage.groups)
         groups = tuple(Group(names, scale / left) for names, scale in kept if names)
-        return Stage(self.until + left * stage.start, groups, stage.objective)
+        return Stage(self.until + left * stage.start, groups, stage.objective, stage.gate)
