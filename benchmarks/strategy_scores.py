@@ -200,6 +200,7 @@ def chart(found: Sequence[Found], metric: str) -> str:
 
     arms = [
         {"name": one.name, "floor": one.name in ("scratch", "untouched"), "state": "done", "score": one.test[0]}
+        | {"stored_bytes": one.best["stored_bytes"]}
         | {"interval": one.test[1:], "train_seconds": statistics.median(run["cpu_seconds"] for run in one.runs)}
         for one in found
     ]

@@ -63,6 +63,6 @@ def test_what_lora_learned_is_also_handed_over_apart(tiny_encoder_dir: Path, tmp
         assert json.loads((folder / "adapter" / "adapter_config.json").read_bytes())["r"] == 2
         size = (folder / "adapter" / "adapter_model.safetensors").stat().st_size
         assert size < (folder / "model.safetensors").stat().st_size / 4
-    assert f'from_pretrained("{tiny_encoder_dir}", num_labels=2), "model/adapter")' in (
+    assert f'from_pretrained("{tiny_encoder_dir}", id2label=dict(enumerate(["neg", "pos"]))), "model/adapter")' in (
         tmp_path / "copy" / "README.md"
     ).read_text(encoding="utf-8")

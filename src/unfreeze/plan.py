@@ -83,6 +83,11 @@ class Objective:
         if (self.masking is not None) != (self.masked > 0):
             raise SettingsError("what is masked has a weight in the loss, and the reverse")
 
+    @property
+    def passes(self) -> int:
+        """How often a step reads its texts: once for each loss that has a weight."""
+        return sum(weight > 0 for weight in (self.task, self.masked, self.contrastive))
+
 
 TASK = Objective()
 """The task's own loss alone."""

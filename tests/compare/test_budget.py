@@ -6,7 +6,7 @@ import pytest
 
 from rows import Listening
 from track import Track, an_arm
-from unfreeze.compare.budget import CAUTION, THREADED, Limited, Purser
+from unfreeze.compare.budget import CAUTION, MOST_WAITING, THREADED, Limited, Purser
 from unfreeze.compare.outcomes import ArmOutcome
 from unfreeze.compare.pricing import FINISHING, REFIT
 from unfreeze.compare.standing import Purse
@@ -42,6 +42,8 @@ def test_where_trials_wait_for_other_work_the_end_of_a_comparison_will_too() -> 
     outcome.tried[trial] = track.run(trial) | {"cpu_seconds": 3.0}
     assert purser.left() == 200 - FINISHING - 30
     assert purser.purse([outcome]).left == purser.left() == 200 - 4 * FINISHING - 30
+    outcome.tried[trial] = track.run(trial) | {"cpu_seconds": 0.1}
+    assert purser.purse([outcome]).left == 200 - MOST_WAITING * FINISHING - 30
     outcome.tried[trial] = track.run(trial) | {"cpu_seconds": 24.0}  # two threads
     assert purser.purse([outcome]).left == 200 - FINISHING - 30
 

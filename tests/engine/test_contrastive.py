@@ -104,3 +104,29 @@ def pairs(model, outline):
 def test_what_makes_no_sense_is_refused(spelling, encoder_of):
     with pytest.raises(SettingsError, match="contrastive: "):
         strategy_named(spelling).plan(make_model(encoder_of("bert"))[1])
+
+
+def test_a_later_pass_that_is_short_of_memory_costs_the_earlier_ones_nothing(encoder_of):
+    """It throws away the gradients of the step, so all of its passes are done again."""
+    next_to_nothing = Objective(1.0, contrastive=1e-9)
+    plan = Plan((Stage(0.0, (Group(make_model(encoder_of("bert"))[1].names),), next_to_nothing),))
+
+    def trained(short):
+        model, outline = make_model(without_dropout(encoder_of("bert")))
+        settings = replace(SETTINGS, num_train_epochs=1)
+        run = Run(model, outline, plan=plan, settings=settings, data=make_data(FEATURES), runtime=RUNTIME)
+        real, calls = run._contrastive.gradients._add, itertools.count()
+
+        def failing(*args):
+            if short and next(calls) == 0:
+                raise torch.OutOfMemoryError("can't allocate memory")
+            return real(*args)
+
+        run._contrastive.gradients._add = failing
+        return run.run(), dict(model.named_parameters())
+
+    (whole, theirs), (redone, ours) = trained(False), trained(True)
+    assert redone.most_tokens < whole.most_tokens
+    assert redone.curve[0]["train_loss"] == pytest.approx(whole.curve[0]["train_loss"], rel=1e-4)
+    for name, parameter in ours.items():
+        torch.testing.assert_close(parameter, theirs[name], rtol=1e-3, atol=1e-4, msg=name)

@@ -120,6 +120,7 @@ def test_the_updates_alone_are_read_by_peft_and_give_the_same_logits_head_includ
     for first, second in zip(here, there, strict=True):
         np.testing.assert_allclose(second, first, rtol=1e-5, atol=1e-6)
     assert str(encoder.folder) in line
+    assert own["again"].config.id2label == dict(enumerate(LABELS))
     stored = sum(path.stat().st_size for path in folder.iterdir())
     assert stored < sum(p.numel() for p in model.parameters())
 

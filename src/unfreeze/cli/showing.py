@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unfreeze.compare.numerals import capitalised, counted, percent, points, sized, spelled
-from unfreeze.report.formats import setting, tidy
+from unfreeze.report.formats import rank, setting, tidy
 
 _INTERVAL = f"{percent(0.95)}\ninterval"
 
@@ -30,7 +30,7 @@ def results(record: Mapping[str, Any]) -> str:
         ("learns", "right"),
         ("", "left"),
     )
-    arms = sorted(record["arms"], key=_rank)
+    arms = sorted(record["arms"], key=rank)
     chosen = (record["handed_over"] or {}).get("name")
     for arm in arms:
         low_high = "" if arm["interval"] is None else "–".join(map(points, arm["interval"]))
@@ -202,11 +202,6 @@ def _table(*columns: tuple[str, str]) -> Table:
 
 def _named(arm: Mapping[str, Any]) -> Text:
     return Text(f"{arm['number']} {arm['name']}" if arm["number"] else str(arm["name"]))
-
-
-def _rank(arm: Mapping[str, Any]) -> tuple[bool, bool, float, int, str]:
-    """Floors last, best first; equal scores as they are chosen among."""
-    return arm["floor"], arm["score"] is None, -(arm["score"] or 0.0), arm.get("stored_bytes") or 0, arm["name"]
 
 
 def _notes(arm: Mapping[str, Any], chosen: str | None) -> Text:

@@ -16,6 +16,9 @@ from unfreeze.compare.watching import Watcher
 CAUTION = 1.1
 """A trial is expected to take this much more than those that were seen: it may not stop as early as they did."""
 
+MOST_WAITING = 4.0
+"""The end is never expected to take more times longer than this: short trials may have waited for each other."""
+
 THREADED = 0.75
 """The last training has all threads for itself: it takes this share of what one thread takes, or less."""
 
@@ -110,7 +113,8 @@ def _waiting(outcomes: Iterable[ArmOutcome]) -> float:
     """How many times longer trials took than they computed: more than 1 where the machine has other work, too."""
     records = [record for outcome in outcomes for record in outcome.tried.values()]
     computed = sum(record["cpu_seconds"] for record in records)
-    return max(1.0, sum(record["seconds"] for record in records) / computed) if computed else 1.0
+    waited = sum(record["seconds"] for record in records) / computed if computed else 1.0
+    return min(max(1.0, waited), MOST_WAITING)
 
 
 def seconds_of(record: Mapping[str, Any]) -> float:

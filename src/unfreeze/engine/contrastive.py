@@ -52,6 +52,9 @@ class PairLoss(Loss):
 class Contrastive:
     """Compares the texts of a batch, and learns from it.
 
+    Attributes:
+        gradients: how its batches are computed.
+
     Args:
         model: for sequence classification.
         outline: its parts.
@@ -65,7 +68,7 @@ class Contrastive:
     ) -> None:
         self._model, self._outline = model, outline
         usual: Any = {"runtime": runtime, "dropout": dropout, "rows": rows}
-        self._gradients = BatchGradients(model, outline, loss=PairLoss(), logits=self._read, **usual)
+        self.gradients = BatchGradients(model, outline, loss=PairLoss(), logits=self._read, **usual)
 
     def _read(self, inputs: dict[str, torch.Tensor], targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with reading(last_linear(self._model, self._outline)) as read:
@@ -85,4 +88,4 @@ class Contrastive:
         Returns:
             The mean loss over the pairs, in [0, 4].
         """
-        return self._gradients.add(features, start=start, number=len(features) / weight) / len(features)
+        return self.gradients.add(features, start=start, number=len(features) / weight) / len(features)

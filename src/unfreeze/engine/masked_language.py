@@ -28,6 +28,9 @@ _DRAW = 0x3A5C
 class MaskedLanguage:
     """Predicts what is hidden of texts, and learns from it.
 
+    Attributes:
+        gradients: how its batches are computed.
+
     Args:
         model: with a masked-language-model head beside its own.
         outline: its parts.
@@ -46,7 +49,7 @@ class MaskedLanguage:
         self._model, self._head, self._masking, self._runtime = model, head, masking, runtime
         self._usable, self._seed = head.usable.numpy(), seed
         # The output layer is tied to the word embeddings, whose gradient is of the whole table then.
-        self._gradients = BatchGradients(
+        self.gradients = BatchGradients(
             model, outline, runtime=runtime, dropout=dropout, rows=EmbeddingRows(None), logits=self._logits
         )
 
@@ -72,7 +75,7 @@ class MaskedLanguage:
         number = sum(target != IGNORED for feature in hidden for target in feature.targets)
         if not number:
             return 0.0
-        return self._gradients.add(hidden, start=None, number=number / weight) / number
+        return self.gradients.add(hidden, start=None, number=number / weight) / number
 
     def _hidden(
         self, features: Sequence[Feature], draw: np.random.Generator, masking: Masking | None = None

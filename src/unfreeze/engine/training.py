@@ -167,13 +167,13 @@ class Run:
             model, outline, masking=plan.masking, seed=settings.seed, **usual
         )
         self._contrastive = Contrastive(model, outline, rows=self._gradients.rows, **usual)
+        self._batched = [self._gradients, *(one.gradients for one in (self._masked, self._contrastive) if one)]
         anchored = anchored_names(outline, plan, settings=settings)
         self._optimizer = build_optimizer(
             model, plan, settings=settings, instead=self._gradients.rows.instead, anchored=anchored
         )
         self._anchors = Anchors(self._optimizer)
-        self._state = State()
-        self._best: dict[str, torch.Tensor] = {}
+        self._state, self._best = State(), dict[str, torch.Tensor]()
         self._stage: Stage | None = None
         self._depth = 0
         self._steps = settings.steps_per_epoch(len(data.train))
@@ -193,7 +193,8 @@ class Run:
 
     def _run(self, watch: Watch) -> State:
         self._resume()
-        self._state.way, self._gradients.most_tokens = self._gradients.way, self._state.most_tokens
+        self._state.way = self._gradients.way
+        self._limit_batches()
         since = last = time.perf_counter()
         self._measure_masked("before")
         while not self._done():
@@ -308,12 +309,27 @@ class Run:
 
     def _add_gradients(self, features: Sequence[Feature], places: Sequence[int], step: int) -> float:
         """Add the gradients of what the stage minimises; the loss, of which only the task's is summed for the curve."""
-        state, objective, loss = self._state, self._stage.objective, 0.0  # type: ignore[union-attr]
+        state = self._state
+        while True:
+            loss, summed, number = self._passes(features, places, step)
+            short, state.most_tokens = state.most_tokens, min(one.most_tokens for one in self._batched)
+            self._limit_batches()
+            if state.most_tokens == short or self._stage.objective.passes == 1:  # type: ignore[union-attr]
+                break
+            self._optimizer.zero_grad()  # the pass that ran short of memory has thrown away what came before it
+        state.loss_sum, state.targets = state.loss_sum + summed, state.targets + number
+        return loss
+
+    def _limit_batches(self) -> None:
+        for one in self._batched:
+            one.most_tokens = self._state.most_tokens
+
+    def _passes(self, features: Sequence[Feature], places: Sequence[int], step: int) -> tuple[float, float, float]:
+        """Every pass of a step: the loss, the part of it that is the task's, and the number of the task's targets."""
+        objective, loss, summed, number = self._stage.objective, 0.0, 0.0, 0.0  # type: ignore[union-attr]
         if objective.task:
             number = self._loss.number(_targets_of(features))
-            loss = self._gradients.add(features, start=self._start(places), number=number / objective.task)
-            state.most_tokens = self._gradients.most_tokens
-            state.loss_sum, state.targets = state.loss_sum + loss, state.targets + number
+            loss = summed = self._gradients.add(features, start=self._start(places), number=number / objective.task)
         if self._masked and objective.masking:
             size, masking = self._settings.per_device_train_batch_size, objective.masking
             further = self._data.unlabelled if masking.reads_unlabelled else ()
@@ -322,7 +338,7 @@ class Run:
             loss += self._masked.add(texts, step=step, weight=objective.masked, masking=masking)
         if objective.contrastive:
             loss += self._contrastive.add(features, start=self._start(places), weight=objective.contrastive)
-        return loss
+        return loss, summed, number
 
     def _end_epoch(self) -> Epoch:
         """Validate, once the task has been taught at all, remember the best weights, begin the next pass."""

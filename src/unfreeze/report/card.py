@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from unfreeze.compare.numerals import NOTHING, counted, percent, points, span, whole
-from unfreeze.report.formats import calibration_told, loading_lines, metric_name, shown_settings, tidy
+from unfreeze.report.formats import calibration_told, loading_lines, metric_name, rank, shown_settings, tidy
 
 _PIPELINES = {"classification": "text-classification", "ner": "token-classification"}
 _DOES = {
@@ -177,7 +177,7 @@ def _scores(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _ranked(arms: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     scored = [arm for arm in arms if arm["state"] == "done" and arm["score"] is not None]
-    return sorted(scored, key=lambda arm: (arm["floor"], -arm["score"], arm["stored_bytes"] or 0, arm["name"]))
+    return sorted(scored, key=rank)
 
 
 def _data(record: Mapping[str, Any]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from unfreeze.compare.numerals import points, span
-from unfreeze.report.formats import metric_name, seconds
+from unfreeze.report.formats import metric_name, rank, seconds
 
 WIDTH = 680
 _ROW = 30
@@ -114,7 +114,7 @@ def _lines(arm: Mapping[str, Any]) -> list[list[tuple[float, float]]]:
 
 def _scored(record: Mapping[str, Any], *, floor: bool) -> list[Mapping[str, Any]]:
     arms = [a for a in record["arms"] if a["floor"] == floor and a["state"] == "done" and a["score"] is not None]
-    return sorted(arms, key=lambda arm: (-arm["score"], arm["stored_bytes"] or 0, arm["name"]))
+    return sorted(arms, key=rank)
 
 
 @dataclass(frozen=True, slots=True)

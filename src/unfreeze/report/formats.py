@@ -27,6 +27,11 @@ def tidy(value: Any) -> Any:
     return value
 
 
+def rank(arm: Mapping[str, Any]) -> tuple[bool, bool, float, int, str]:
+    """Where a row of the record stands: floors last, best first, equal scores in the order they are chosen in."""
+    return arm["floor"], arm["score"] is None, -(arm["score"] or 0.0), arm.get("stored_bytes") or 0, arm["name"]
+
+
 def _shown(character: str) -> str:
     if character in "\t\n\r\x0b\x0c\u0085\u2028\u2029":
         return " "

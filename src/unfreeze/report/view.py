@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from unfreeze.compare.numerals import NOTHING, counted, percent, points, span, whole
-from unfreeze.report.formats import calibration_told, loading_lines, setting, shown_settings
+from unfreeze.report.formats import calibration_told, loading_lines, rank, setting, shown_settings
 from unfreeze.report.racing import race_steps, race_told
 from unfreeze.report.tuning import tuning_budget, tuning_table
 
@@ -57,7 +57,7 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
     rests = made.get("rests_on")
     runs = rests["seeds"] * rests["folds"] if rests else 0
     pairs = {pair["rival"]: pair for pair in (*made.get("rivals", ()), *made.get("floors", ()))}
-    rows = [_row(arm, made, pairs.get(arm["name"])) for arm in _in_order(record["arms"])]
+    rows = [_row(arm, made, pairs.get(arm["name"])) for arm in sorted(record["arms"], key=rank)]
     return {
         "label": _LABELS.get(made["verdict"], "No verdict"),
         "kind": {"better": "better", "tie": "tie"}.get(made["verdict"], "open"),
@@ -80,11 +80,6 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
         "bigger": _bigger(record),
         "glossary": GLOSSARY,
     }
-
-
-def _in_order(arms: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Best first, equal scores as they are chosen among; what has no score comes last."""
-    return sorted(arms, key=lambda a: (a["score"] is None, -(a["score"] or 0.0), a["stored_bytes"] or 0, a["name"]))
 
 
 def _rests(rests: Mapping[str, Any]) -> str:

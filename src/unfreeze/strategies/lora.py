@@ -91,7 +91,9 @@ class Lora:
             return None
         save_low_rank(model, folder, base=base)
         encoder = json.dumps(base, ensure_ascii=False)  # a folder of Windows has backslashes
-        made = f"transformers.{type(model).__name__}.from_pretrained({encoder}, num_labels={model.config.num_labels})"
+        labels = json.dumps(list(model.config.id2label.values()), ensure_ascii=False)
+        named = f"id2label=dict(enumerate({labels}))"
+        made = f"transformers.{type(model).__name__}.from_pretrained({encoder}, {named})"
         return f'import peft; peft.PeftModel.from_pretrained({made}, "{folder.parent.name}/{folder.name}")'
 
     def plan(self, outline: Outline) -> Plan:

@@ -1,10 +1,10 @@
 """Start frozen; where that is good but not good enough, and data suffice, open the top layers, then more.
 
-Source: advice that is often given, taken at its word: freeze the encoder first; if that gives good but not optimal
-results and there are enough data, unfreeze some of the top layers. What changes most is the top: Merchant et al. 2020,
-arXiv:2004.14448; a fourth of the layers gives about 90 % of the quality: Lee, Tang & Lin 2019, arXiv:1911.03090; from
-the head down: Howard & Ruder 2018, arXiv:1801.06146, section 3.3. What is good, optimal and enough the advice does not
-say: the rule is ours, and so are its numbers.
+Source: Howard & Ruder 2018, arXiv:1801.06146, section 3.3, opens from the head down. When to open is advice that is
+often given, taken at its word: freeze the encoder first; if that gives good but not optimal results and there are enough
+data, unfreeze some of the top layers. What changes most is the top: Merchant et al. 2020, arXiv:2004.14448; a fourth of
+the layers gives about 90 % of the quality: Lee, Tang & Lin 2019, arXiv:1911.03090. What is good, optimal and enough the
+advice does not say: the rule is ours, and so are its numbers.
 
 Use it when a frozen encoder may be enough, and more shall be paid for only where it is not: name the score that is
 enough for you, such as ``staged:target=0.9``.
@@ -35,8 +35,8 @@ class Staged:
     """The head alone learns; then the top quarter of the layers too, and then more, each time only if a rule says so.
 
     It is asked when training reaches a stage, of the best validation score so far and the training rows: the
-    score must be good, ``good`` of the way from what always giving the most frequent class scores to a perfect score
-    (usually 55 points of accuracy on two balanced classes, 10 of entity F1); it must be below ``target``; and there
+    score must be good: a tenth (``good``) of the way from what always giving the most frequent class scores to perfect
+    (55 points of accuracy on two balanced classes, 10 of entity F1); it must be below ``target``; and there
     must be ``examples`` training examples. If so the stage opens, else training ends there with its best epoch. What
     was decided, and why, is in the record and the report. Before the last stage no run is given up for want of a better
     epoch. The last training on all rows asks nothing: it is as long as the runs were that opened as much as most did.
