@@ -1,8 +1,8 @@
 """Start frozen; where that is good but not good enough, and data suffice, open the top layers, then more.
 
 Source: Howard & Ruder 2018, arXiv:1801.06146, section 3.3, opens from the head down. When to open is advice that is
-often given, taken at its word: freeze the encoder first; if that gives good but not optimal results and there are enough
-data, unfreeze some of the top layers. What changes most is the top: Merchant et al. 2020, arXiv:2004.14448; a fourth of
+often given, taken at its word: freeze the encoder first; if that gives good but not optimal results and the data are
+enough, unfreeze top layers. What changes most is the top: Merchant et al. 2020, arXiv:2004.14448; a fourth of
 the layers gives about 90 % of the quality: Lee, Tang & Lin 2019, arXiv:1911.03090. What is good, optimal and enough the
 advice does not say: the rule is ours, and so are its numbers.
 
