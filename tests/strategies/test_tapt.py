@@ -92,6 +92,7 @@ def test_its_spelling_names_it(spelling):
         ("tapt:then=untouched", "a way that can follow"),
         ("tapt:then=tapt", "a way that can follow"),
         ("tapt:then=entity-mask", "hides tokens itself"),
+        ("tapt:then=reinit", "would forget the pretraining"),
         ("tapt:unit=entity", '"word" or "span"'),
         ("tapt:unit=token", '"span"; got'),
         ("tapt:share=0", "share of the units"),

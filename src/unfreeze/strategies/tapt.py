@@ -100,6 +100,8 @@ class Tapt:
         following = self._following.plan(outline)
         if following.masking is not None or following.encoder_weights != "pretrained":
             raise SettingsError(f"tapt: {self.then} cannot follow: it hides tokens itself, or starts from nothing")
+        if following.reinitialised:
+            raise SettingsError(f"tapt: {self.then} cannot follow: what it draws anew would forget the pretraining")
         masking = Masking(cast(Literal["word", "span"], self.unit), self.share)
         if masking.unit == "entity":
             raise SettingsError('tapt: unit is "word" or "span"; entities are what entity-mask hides')
