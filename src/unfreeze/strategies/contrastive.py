@@ -6,8 +6,8 @@ are compared instead of drawn ones, the head learns by gradient instead of by lo
 the rate and the best epoch are kept apart, where SetFit has fixed settings.
 
 Use it with few labelled texts, up to about 32 a class: their pairs are many more than they are. On movie reviews (the
-embedded encoder, the mean, usual settings) 32 a class gave 72.1 % of the test texts, SetFit 72.3 in 16 times the CPU
-seconds, ``full`` 70.2, ``head-only`` 63.1 (two seeds); 8 a class 59.9, 59.5, 61.8 and 59.2 (three).
+embedded encoder, the mean, usual settings, three draws of texts) 32 a class gave 69.1 % of the test texts, SetFit 68.4
+in 16 times the CPU seconds, ``full`` 68.1 in five times, ``head-only`` 62.4; 8 a class 59.9, 59.5, 61.8 and 59.2.
 Do not use it with hundreds of texts a class, where training everything on the labels is as good and simpler; nor for
 entities, whose tokens are no texts to compare.
 
