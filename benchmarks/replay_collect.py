@@ -94,7 +94,7 @@ def kept_row(trial: "Trial", record: Mapping[str, Any]) -> dict[str, Any]:
         ],
         **{name: round(record[name], 3) for name in ("train_seconds", "seconds", "cpu_seconds")},
         "scores": {split: _rounded(scores) for split, scores in record["scores"].items()},
-        "trainable_parameters": record["trainable_parameters"],
+        **{name: record[name] for name in ("trainable_parameters", "stored_bytes")},
         "predict_seconds_per_example": round(record["predict_seconds_per_example"], 6),
     }
 
@@ -172,12 +172,12 @@ def collect(cell: Cell, *, seeds: int, kept_in: Path) -> None:
             for trials in jobs_of(wanted, seed=seed):
                 missing = [trial for trial in trials if not kept.has(key_of_trial(trial))]
                 if missing:
-                    _run(doing, missing, kept, folder=Path(folder))
+                    run_and_keep(doing, missing, kept, folder=Path(folder))
                     kept.write(kept_in, cell.name)
     said(f"{cell.name}: {len(kept.trials)} trials kept, {time.perf_counter() - since:.0f} s this time")
 
 
-def _run(doing: "Doing", trials: "Sequence[Trial]", kept: Kept, *, folder: Path) -> None:
+def run_and_keep(doing: "Doing", trials: "Sequence[Trial]", kept: Kept, *, folder: Path) -> None:
     """Run trials together and keep them."""
     from safetensors.numpy import load_file
 

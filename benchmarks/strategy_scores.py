@@ -19,12 +19,11 @@ import numpy as np
 from inputs import shared
 from measuring import machine
 from replay_cells import Cell, make_cell, parser_of
-from replay_collect import RATES, kept_row, key_of_trial, prepared, said
+from replay_collect import RATES, key_of_trial, prepared, run_and_keep, said
 from replay_kept import Kept, key_of, read_kept
 
 if TYPE_CHECKING:
     from unfreeze.compare.arms import Arm
-    from unfreeze.compare.jobs import Doing
     from unfreeze.compare.trials import Trial
 
 SEEDS = 3
@@ -61,7 +60,7 @@ def collect(cell: Cell, *, names: Sequence[str], kept_in: Path) -> None:
         doing = Doing(material, Path(folder), runtime=runtime)
         for arm in arms:
             for trials in _jobs(arm, kept):
-                _run(doing, trials, kept, folder=Path(folder))
+                run_and_keep(doing, trials, kept, folder=Path(folder))
                 kept.write(kept_in, cell.name)
 
 
@@ -99,26 +98,6 @@ def _best(trials: "Sequence[Trial]", kept: Kept) -> "Trial":
     """The trial with the best score on validation; the first of equals."""
     scores = {key_of(row): row["scores"]["validation"][kept.about["metric"]] for row in kept.trials}
     return max(trials, key=lambda trial: scores[key_of_trial(trial)])
-
-
-def _run(doing: "Doing", trials: "Sequence[Trial]", kept: Kept, *, folder: Path) -> None:
-    from safetensors.numpy import load_file
-
-    from unfreeze.compare.jobs import Job
-    from unfreeze.compare.recording import OUTPUTS
-    from unfreeze.engine.training import Watch
-
-    answers = doing.do(Job(trials[0].strategy, tuple(trials), ""), watch=Watch(checkpoint_seconds=1e9))
-    for trial in trials:
-        record = answers[trial]
-        if isinstance(record, str):
-            raise SystemExit(f"{trial.key}: {record}")
-        outputs = load_file(folder / trial.key / OUTPUTS)
-        row = kept_row(trial, record) | {"stored_bytes": record["stored_bytes"], "masked": record["masked"] or None}
-        kept.add(row, {split: outputs[f"{split}/counts"] for split in ("validation", "test")})
-        scores = {split: record["scores"][split][kept.about["metric"]] for split in ("validation", "test")}
-        said(f"{kept.about['data']} {trial.strategy} {row['pooling']}:{row['layers']} {row['rate']:g} "
-             f"seed {row['seed']}: {scores} {record['cpu_seconds']:.0f} CPU s")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

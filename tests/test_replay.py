@@ -313,5 +313,5 @@ def test_a_trial_is_kept_with_its_curve_counts_and_cost_and_is_not_run_twice(
     found = keeping.read_kept(tmp_path / "kept", "cls_made_up-30")
     for row, some in zip(found.trials, found.counts["test"], strict=True):
         assert some[:, 0].mean() == pytest.approx(row["scores"]["test"]["accuracy"], abs=1e-6)
-    monkeypatch.setattr(collecting, "_run", lambda *_, **__: pytest.fail("a kept trial was run again"))
+    monkeypatch.setattr(collecting, "run_and_keep", lambda *_, **__: pytest.fail("a kept trial was run again"))
     collecting.collect(cell, seeds=1, kept_in=tmp_path / "kept")

@@ -1,4 +1,6 @@
-"""The parts of an encoder from the top down, each with its share of the learning rate."""
+"""The parts of an encoder from the top down."""
+
+from itertools import chain
 
 from unfreeze.encoders.outline import Outline
 from unfreeze.errors import SettingsError
@@ -20,3 +22,19 @@ def groups_from_the_top(outline: Outline, *, decay: float, strategy: str) -> tup
         raise SettingsError(f"{strategy}: decay must be above 0 and at most 1 (no decay); got {decay}")
     parts = ((*outline.top, *outline.head), *reversed(outline.layers), (*outline.shared, *outline.embeddings))
     return tuple(Group(names, decay**distance) for distance, names in enumerate(parts))
+
+
+def last_layers(outline: Outline, *, k: int, strategy: str) -> tuple[str, ...]:
+    """Names of the last k layers' parameters.
+
+    Args:
+        outline: of the model.
+        k: number of layers.
+        strategy: whose setting ``k`` is, for the message.
+
+    Raises:
+        SettingsError: k is below 1 or above the number of layers.
+    """
+    if not 1 <= k <= outline.depth:
+        raise SettingsError(f"{strategy}: k must lie between 1 and the encoder's {outline.depth} layers; got {k}")
+    return tuple(chain.from_iterable(outline.layers[outline.depth - k :]))

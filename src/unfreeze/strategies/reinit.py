@@ -15,12 +15,11 @@ embedded encoder, one seed, 9.5e-5) it came as far as ``full``, 76 points, in se
 """
 
 from dataclasses import dataclass, replace
-from itertools import chain
 
 from unfreeze.encoders.outline import Outline
-from unfreeze.errors import SettingsError
 from unfreeze.plan import Plan, one_stage
 from unfreeze.strategies._base import Search, strategy
+from unfreeze.strategies._depth import last_layers
 
 
 @strategy("reinit", Search(learning_rate=(3e-5, 3e-4), num_train_epochs=8, priority=55))
@@ -40,7 +39,5 @@ class Reinit:
         Raises:
             SettingsError: k is below 1 or above the number of layers.
         """
-        if not 1 <= self.k <= outline.depth:
-            raise SettingsError(f"reinit: k must lie between 1 and the encoder's {outline.depth} layers; got {self.k}")
-        layers = chain.from_iterable(outline.layers[outline.depth - self.k :])
+        layers = last_layers(outline, k=self.k, strategy="reinit")
         return replace(one_stage(outline.names), reinitialised=(*layers, *outline.top))
